@@ -264,6 +264,38 @@ def test_a_dropped_folder_of_dicom_is_zipped_in_the_browser_and_predicted(server
     assert results["metadata"]["shape"] == list(reversed(SHAPE))
 
 
+def test_files_chosen_while_others_are_sent_are_sent_after_them(server, tmp_path):
+    scans = [tmp_path / f"{name}.nii.gz" for name in ("first", "second", "third")]
+    for scan in scans:
+        scan.write_bytes(gzip.compress(b"no scan", mtime=0))
+
+    async def drive() -> None:
+        async with page_of(server, tmp_path / "profile") as page:
+            await page.choose("#file", *scans[:2])
+            await page.until("!send.disabled")
+            # the first upload stays on its way for as long as this wants
+            await page.ask(
+                "window.sent = XMLHttpRequest.prototype.send, "
+                "XMLHttpRequest.prototype.send = function (form) {"
+                " window.release = () => sent.call(this, form);"
+                " XMLHttpRequest.prototype.send = sent; }, 0"
+            )
+            await click(page, "#send")
+            await page.until("window.release")
+            await page.choose("#file", scans[2])
+            await page.until("chosen.textContent.includes('third.nii.gz')")
+            assert "first.nii.gz" in await page.ask("chosen.textContent")
+            assert await page.ask("send.disabled")
+            await page.ask("release(), 0")
+            await page.until("sending.hidden && chosen.textContent === ''")
+            await page.until("document.querySelectorAll('#job-list li').length >= 3")
+            names = "[...document.querySelectorAll('.job-name')].map((each) => each.textContent)"
+            assert {scan.name for scan in scans} <= set(await page.ask(names))
+            assert await page.ask("document.querySelector('#upload-error').textContent") == ""
+
+    run(drive)
+
+
 @pytest.fixture(scope="module")
 def tile_server(tmp_path_factory) -> Iterator[LiveServer]:
     """Yield a service that refines tiles and wants a key."""

@@ -100,7 +100,8 @@ export class JobResult {
       if (shown.pairs?.length) content.querySelector("dl").after(await tilePairs(id, shown.pairs, signal));
       announce(`${heading.textContent} is shown`);
     } catch (error) {
-      if (error.name === "AbortError") return;
+      // another result may be shown by now
+      if (signal.aborted) return;
       content.append(element("p", { class: "why", role: "alert" }, error.message));
     }
   }

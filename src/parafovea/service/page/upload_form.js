@@ -70,14 +70,17 @@ export class UploadForm {
 
   #choose(files) {
     this.#fail("");
-    this.#uploads = uploadsOf(files);
+    const chosen = uploadsOf(files);
+    // while some are sent, others wait behind them
+    this.#uploads = this.#stopping ? [...this.#uploads, ...chosen] : chosen;
     const lines = this.#uploads.map(({ name, members }) => {
       const bytes = members.reduce((sum, { file }) => sum + file.size, 0);
       return members.length > 1 ? `${name}: ${members.length} files, ${size(bytes)}` : `${name}: ${size(bytes)}`;
     });
     byId("chosen").replaceChildren(...lines.slice(0, 8).map((line) => element("div", {}, line)));
     if (lines.length > 8) byId("chosen").append(element("div", {}, `and ${lines.length - 8} more`));
-    if (files.length && !lines.length) this.#fail("there is nothing to upload: all files are hidden ones");
+    if (files.length && !chosen.length) this.#fail("there is nothing to upload: all files are hidden ones");
+    if (this.#stopping) return;
     byId("send").disabled = !lines.length;
     if (lines.length) byId("send").focus();
   }
