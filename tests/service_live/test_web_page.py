@@ -296,6 +296,34 @@ def test_files_chosen_while_others_are_sent_are_sent_after_them(server, tmp_path
     run(drive)
 
 
+def test_a_tab_that_nobody_looks_at_holds_no_connection(server, tmp_path):
+    scan = tmp_path / "watched.nii.gz"
+    write_turned_scan(scan)
+    seen = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}}), "
+    seen += "document.dispatchEvent(new Event('visibilitychange')), 0"
+
+    async def drive() -> None:
+        async with page_of(server, tmp_path / "profile") as page:
+            await page.ask(
+                "window.signals = [], window.called = window.fetch, "
+                "window.fetch = (address, options) => {"
+                " if (address.endsWith('/events')) signals.push(options.signal);"
+                " return called(address, options); }, 0"
+            )
+            await page.choose("#file", scan)
+            await page.until("!send.disabled")
+            await click(page, "#send")
+            await page.until("signals.length > 0")
+            await page.ask(seen.format("true"))
+            # one that ended by itself had its job's end to tell
+            running = "document.querySelector('#job-list li .chip').textContent !== 'completed'"
+            assert await page.ask(f"!({running}) || signals.every((each) => each.aborted)")
+            await page.ask(seen.format("false"))
+            await page.until(f"!({running})")
+
+    run(drive)
+
+
 @pytest.fixture(scope="module")
 def tile_server(tmp_path_factory) -> Iterator[LiveServer]:
     """Yield a service that refines tiles and wants a key."""

@@ -4,7 +4,8 @@ import { announce, byId, element } from "./elements.js";
 import { events, jobs, remove } from "./service_calls.js";
 import { uploadNames } from "./upload_form.js";
 
-// Streams that are open at once: browsers allow six connections to a host.
+// Streams that are open at once: browsers allow six connections to a host, in all tabs together, and a
+// tab that nobody looks at has none.
 const MOST_STREAMS = 2;
 
 // Milliseconds between two looks at the list, while jobs wait and while none does.
@@ -54,7 +55,10 @@ export class JobList {
   constructor(open, failed) {
     this.#open = open;
     this.#failed = failed;
-    document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.refresh();
+      else for (const stopping of this.#streams.values()) stopping.abort();
+    });
   }
 
   /** Mark the job whose result is shown. */
@@ -86,6 +90,7 @@ export class JobList {
 
   /** Follow the jobs that are next to change. */
   #watch() {
+    if (document.hidden) return;
     const live = [...this.#states.values()].filter((job) => LIVE.has(job.status));
     live.sort((one, other) => (one.position ?? 0) - (other.position ?? 0));
     for (const job of live) {
