@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 from parafovea.errors import MissingSourceError, SourceError, SpacingError
+from parafovea.formats.dicom import selection
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.geometry.grid import Box
@@ -455,4 +456,12 @@ def test_a_table_of_values_is_refused_by_name(tmp_path):
     )
     save(dataset, tmp_path / "IM0.dcm")
     with pytest.raises(SourceError, match="ModalityLUTSequence"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("head", [b"", bytes(128) + b"DICM"], ids=["bare", "marked"])
+def test_zeros_are_not_read_as_elements_without_end(tmp_path, monkeypatch, head):
+    monkeypatch.setattr(selection, "MOST_PIECES", 1000)
+    (tmp_path / "slice.dcm").write_bytes(head + bytes(100_000))
+    with pytest.raises(SourceError, match=r"slice\.dcm.* far more elements"):
         open_source(str(tmp_path))

@@ -76,6 +76,8 @@ _TAGS = tuple(
 _PIXELS = Tag("PixelData")
 #: Beginning of the names of all kinds of objects of the standard.
 _STANDARD = "1.2.840.10008."
+#: Most pieces in which a header is read, a few for each element: enough for ten thousand frames.
+MOST_PIECES = 2**22
 #: Transfer syntaxes with uncompressed pixels.
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
@@ -214,7 +216,9 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
                 pixels.append(8 if vr is None else 12)
             return bool(tag >= _PIXELS)
 
-        header = read_partial(file, stop_when=at_pixels, force=named, specific_tags=list(_TAGS))
+        header = read_partial(
+            _Pieces(file), stop_when=at_pixels, force=named, specific_tags=list(_TAGS)
+        )
         kind = UID(
             header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
         )
@@ -239,6 +243,24 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
         elif transfer_syntax(header) in _PLAIN:
             held = min(pixels[0], contents.sizes[name] - at)
         return ImageHeader(name, label, header, at, held)
+
+
+class _Pieces:
+    """A file whose reader gets an error after too many pieces.
+
+    Zeros, which an archive holds gigabytes of in little room, are elements without a value.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = MOST_PIECES
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("its header has far more elements than that of an image")
+        return self._file.read(size)
 
 
 def _chosen(
