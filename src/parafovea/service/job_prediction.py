@@ -28,7 +28,7 @@ from parafovea.drivers.predict_scans import (
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
 from parafovea.formats.location import stem
-from parafovea.inference.automatic_windows import chosen_window
+from parafovea.inference.automatic_windows import chosen_stride, chosen_window
 from parafovea.kinds import kind_named
 from parafovea.runtime.optional_packages import is_installed
 from parafovea.runtime.progress import Observer
@@ -74,7 +74,8 @@ def _check_windows(project: Project, name: str) -> None:
     shape = grid.resampled(recipe.spacing).shape
     whole = inference.mode == "whole_volume"
     window = shape if whole else chosen_window(shape, recipe, inference)
-    require_modest(window, inference.stride, inference.batch_size)
+    stride = chosen_stride(window, recipe, inference)
+    require_modest(window, stride, inference.batch_size)
 
 
 def failed_at_file(kind: str) -> str:
