@@ -20,9 +20,8 @@ from python_multipart.exceptions import FormParserError
 
 from parafovea.errors import ConfigError, SourceError
 from parafovea.pacs.archive import ArchiveError
-from parafovea.pacs.received_objects import ReceivedObject, is_uid
+from parafovea.pacs.received_objects import ReceivedObject, RefusedObject, is_uid
 from parafovea.pacs.retrieved_series import RetrievedSeries, SeriesEntry
-from parafovea.pacs.series_intake import RefusedObject
 from parafovea.settings.pacs import PacsPeer, PacsSettings
 
 #: Most bytes of an answer in JSON.

@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
 
 from parafovea.errors import ConfigError, SourceError
 from parafovea.pacs.archive import ArchiveError
-from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, is_uid
+from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, RefusedObject, is_uid
 from parafovea.pacs.receiver import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -32,7 +32,6 @@ from parafovea.pacs.receiver import (
     quiet_pynetdicom,
 )
 from parafovea.pacs.retrieved_series import RetrievedSeries, SeriesEntry
-from parafovea.pacs.series_intake import RefusedObject
 from parafovea.settings.pacs import PacsPeer, PacsSettings
 
 #: Most series of a study that are listed.

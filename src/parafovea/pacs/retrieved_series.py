@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parafovea.errors import SourceError
-from parafovea.pacs.received_objects import ReceivedObject
-from parafovea.pacs.series_intake import RefusedObject
+from parafovea.pacs.received_objects import ReceivedObject, RefusedObject
 from parafovea.settings.pacs import PacsSettings
 
 #: Bytes after which the disk is looked at again.
