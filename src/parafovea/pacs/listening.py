@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.config import Settings
-from parafovea.drivers.predict_scans import writes_dicom
+from parafovea.config.dicom_output import writes_dicom
 from parafovea.errors import ConfigError
 from parafovea.kinds import kind_named
 from parafovea.pacs.archives import target_archive

@@ -16,14 +16,13 @@ from math import prod
 from pathlib import Path, PurePosixPath
 
 from parafovea.config import Project, Settings
-from parafovea.config.dicom_output import output_problem
+from parafovea.config.dicom_output import output_problem, writes_dicom
 from parafovea.config.sources import is_tile_folder
 from parafovea.drivers.predict_scans import (
     predict_scan,
     project_of,
     without_sheet,
     write_summary,
-    writes_dicom,
 )
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
