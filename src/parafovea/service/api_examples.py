@@ -185,8 +185,8 @@ UPLOAD_BODY: dict[str, Any] = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "NIfTI, NRRD, MetaImage (.mha), TIFF, or a zip of a "
-                            "DICOM series or of NPZ or GeoTIFF tiles.",
+                            "description": "NIfTI, NRRD, MetaImage (.mha), TIFF, an enhanced DICOM "
+                            "image (.dcm), or a zip of a DICOM series or of NPZ or GeoTIFF tiles.",
                         },
                         "config": {
                             "type": "string",
