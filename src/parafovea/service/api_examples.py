@@ -165,6 +165,10 @@ class Problem(BaseModel):
     detail: str
 
 
+#: Answers where a job has no results: none of this name, not yet, or no longer.
+NO_RESULTS = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
+
+
 def refusals(*codes: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Return the entries of OpenAPI for refusals, those of every request included."""
     usual = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)

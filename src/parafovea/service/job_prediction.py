@@ -37,7 +37,7 @@ from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import Archive
-from parafovea.service.uploads import DISK_FULL
+from parafovea.service.uploads import DISK_FULL, is_full
 from parafovea.service.viewer_files import STAGE, write_viewer_files
 
 #: Shorter names of scans are left in messages: they say nothing, and may be words of them.
@@ -128,7 +128,7 @@ class JobPrediction:
         except ParafoveaError as error:
             return Outcome(error=self._without_names(describe(error), job))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             return Outcome(error=DISK_FULL)
         except MemoryError:
