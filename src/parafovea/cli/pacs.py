@@ -300,7 +300,10 @@ def _retrieved(
                 continue
             scans[entry.series] = str(place)
     if not scans:
-        raise SourceError(f"study {study} has no series that can be predicted")
+        raise SourceError(
+            f"study {study} has no series that can be predicted: the lines above say why, or "
+            "choose one with --series"
+        )
     return scans
 
 

@@ -70,7 +70,13 @@ class Layout:
 
     @classmethod
     def regular(cls, shape: Sequence[int], window: Sequence[int], *, overlap: float) -> Layout:
-        """Return the layout that covers a volume with windows of one size and overlap."""
+        """Return the layout that covers a volume with windows of one size and overlap.
+
+        Raises
+        ------
+        GridError
+            If the overlap is none.
+        """
         if not 0 <= overlap < 1:
             raise GridError(f"overlap {overlap} must be at least 0 and less than 1")
         return cls.strided(shape, window, stride=stride_of(window, overlap))

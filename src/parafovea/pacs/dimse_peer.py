@@ -95,7 +95,7 @@ class DimsePeer:
 
     def _accepted(self, association: Any, abstract: str, what: str) -> None:
         if not any(each.abstract_syntax == abstract for each in association.accepted_contexts):
-            raise ArchiveError(f"peer {self._name} does not offer {what}")
+            raise ArchiveError(f"peer {self._name} does not offer {what}: allow it there")
 
     def echo(self) -> None:
         """Ask whether the peer is there.
@@ -269,6 +269,11 @@ class DimsePeer:
 
 def dimse_peer(name: str, peer: PacsPeer, settings: PacsSettings) -> DimsePeer:
     """Return a peer by its DICOM port.
+
+    Parameters
+    ----------
+    name, peer, settings
+        As for `DimsePeer`.
 
     Raises
     ------

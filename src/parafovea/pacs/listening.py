@@ -13,7 +13,7 @@ from typing import Any
 
 from parafovea.config import Settings
 from parafovea.config.dicom_output import writes_dicom
-from parafovea.errors import ConfigError
+from parafovea.errors import ConfigError, ParafoveaError
 from parafovea.kinds import kind_named
 from parafovea.pacs.archives import target_archive
 from parafovea.pacs.receiver import Receiver
@@ -116,7 +116,13 @@ class Listening:
         self._stop.set()
 
     def run(self) -> None:
-        """Receive, predict and store until `stop` is called."""
+        """Receive, predict and store until `stop` is called.
+
+        Raises
+        ------
+        ParafoveaError
+            If a part of it has ended by itself.
+        """
         threads = [
             threading.Thread(target=self._receiver.serve, name="receiver", daemon=True),
             threading.Thread(target=self._storing.run, args=(self._stop,), name="storing"),
@@ -133,7 +139,10 @@ class Listening:
                 rounds += 1
                 for thread in threads:
                     if not thread.is_alive():
-                        raise ConfigError(f"the {thread.name} has ended: see the log")
+                        raise ParafoveaError(
+                            f"the thread {thread.name} has ended by itself: see the log, and start "
+                            "parafovea pacs listen again, which goes on where it was"
+                        )
         finally:
             self._stop.set()
             self._receiver.stop()

@@ -116,7 +116,13 @@ class SeriesLedger(SharedDatabase):
     def add(
         self, job: str, *, peer: str, target: str, study: str, series: str, instances: Sequence[str]
     ) -> None:
-        """Record a complete series, whose job is about to be submitted."""
+        """Record a complete series, whose job is about to be submitted.
+
+        Parameters
+        ----------
+        job, peer, target, study, series, instances
+            See `SeriesRecord`.
+        """
         self._execute(
             "INSERT INTO series (job, peer, target, study, series, instances, received) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
