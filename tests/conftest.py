@@ -54,6 +54,11 @@ class ProjectFolder:
         (folder / "samples.tsv").write_text("\n".join("\t".join(row) for row in lines) + "\n")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, so that no process waits at the end for one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("workflow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def written_nifti_opens_in_itk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let ITK read the header of every NIfTI file that a test writes, and compare the places."""

@@ -55,7 +55,7 @@ def test_a_project_holds_what_the_stages_need(project_folder):
 @pytest.mark.parametrize(
     ("section", "value", "expected"),
     [
-        ("inferrence", {}, "config.yaml:4: tasks.cell.inferrence is not a known key: did you mean"),
+        ("inferrence", {}, "config.yaml:6: tasks.cell.inferrence is not a known key: did you mean"),
         ("inference", {"overlapp": 0.5}, "tasks.cell.inference.overlapp is not a known key"),
         ("inference", {"overlap": 1}, "config.yaml:5: tasks.cell.inference.overlap = 1: "),
         ("inference", {"blending": "gausian"}, "did you mean 'gaussian'?"),
@@ -308,7 +308,7 @@ def test_a_rotation_that_mixes_spacings_is_refused_with_its_line(project_folder)
     cell["overrides"] = {"spacing": [32, 16, 16]}
     cell["inference"] = {"tta": ["flip_z", "rotate_90_yz"]}
     message = refusal(project_folder)
-    assert message.startswith("config/config.yaml:12: tasks.cell.inference.tta.1: ")
+    assert message.startswith("config/config.yaml:7: tasks.cell.inference.tta.1: ")
     assert "rotates voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message
 
 
@@ -324,7 +324,7 @@ def make_detection(folder, **task):
 def test_a_task_of_detection_needs_a_model_of_its_kind(project_folder):
     project_folder.config["tasks"]["cell"]["kind"] = "detection"
     message = refusal(project_folder)
-    assert "config/config.yaml:4: tasks.cell.kind: detection needs a model of this kind" in message
+    assert "config/config.yaml:6: tasks.cell.kind: detection needs a model of this kind" in message
     assert "set kind: segmentation, or use another model" in message
 
 

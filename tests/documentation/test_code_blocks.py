@@ -49,7 +49,7 @@ PAGES = (
 )
 BLOCKS = [block for page in PAGES for block in code_blocks(page)]
 LANGUAGES = {
-    *("bash", "ini", "json", "mermaid", "nginx", "python", "snakemake", "text", "tsv", "yaml")
+    *("bash", "ini", "js", "json", "mermaid", "nginx", "python", "snakemake", "text", "tsv", "yaml")
 }
 
 #: Programs and commands that no test runs here, by how their words begin.

@@ -112,8 +112,9 @@ def test_a_scan_is_uploaded_watched_and_seen_at_its_detections(server, tmp_path)
             assert "turned.nii.gz" in await page.ask("chosen.textContent")
             # by keyboard alone from here on
             await page.until("document.activeElement === send")
+            before = await page.ask("document.querySelectorAll('#job-list li').length")
             await page.press("Enter")
-            await page.until("document.querySelector('#job-list li')")
+            await page.until(f"document.querySelectorAll('#job-list li').length > {before}")
             job = await page.ask(NEWEST)
             while not (await page.ask(STATES))[0].startswith(("completed", "failed")):
                 shares.append(await page.ask("document.querySelector('#job-list progress').value"))

@@ -39,7 +39,7 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
     fresh = tiny_spec(recipe)
     save_model(tmp_path / "model", fresh, random_network(FusedUNet.from_spec(fresh)))
     spec, network = load_model(tmp_path / "model")
-    inference = InferenceSettings(precision="float32")
+    inference = InferenceSettings(overlap=0.5, precision="float32")
     infer(sample.inputs, tmp_path / "model", tmp_path / "s.zarr", shard=1, settings=inference)
     blend_shards([tmp_path / "s.zarr"], tmp_path / "workflow.zarr")
 

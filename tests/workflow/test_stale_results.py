@@ -60,7 +60,7 @@ def runs(planned):
 def set_overlap(folder, overlap):
     file = folder / "config" / "config.yaml"
     config = yaml.safe_load(file.read_text())
-    config["tasks"]["cell"]["inference"] = {"overlap": overlap}
+    config["tasks"]["cell"]["inference"] = {"window": None, "overlap": overlap}
     file.write_text(yaml.safe_dump(config))
 
 
@@ -90,7 +90,7 @@ def test_a_copied_project_has_nothing_to_run(finished, tmp_path, runs):
 def test_a_setting_and_back_again_leaves_nothing_to_run(copy, runs):
     set_overlap(copy, 0.25)
     assert runs(copy) != set()
-    set_overlap(copy, 0.5)
+    set_overlap(copy, "auto")
     assert runs(copy) == set()
 
 
@@ -104,7 +104,7 @@ def test_a_job_that_died_after_a_change_is_not_forgotten(copy, runs, gone):
     else:
         result.unlink()
     assert runs(copy) >= INFER | QUALITY
-    set_overlap(copy, 0.5)
+    set_overlap(copy, "auto")
     assert runs(copy) != set()
 
 
@@ -137,7 +137,7 @@ def test_what_one_process_made_is_what_the_workflow_would_make(copy, runs, monke
     assert runs(copy) == {"summarize_cohort"}
     set_overlap(copy, 0.25)
     assert runs(copy) == INFER | QUALITY
-    set_overlap(copy, 0.5)
+    set_overlap(copy, "auto")
     begun.clear()
     run_chain(project, "a", Staleness(project, scripts=ROOT / "scripts"), announce=begun.append)
     assert begun == []

@@ -44,6 +44,7 @@ export class JobList {
   #streams = new Map();
   #timer = 0;
   #opened = null;
+  #listed = false;
   #open;
   #failed;
 
@@ -72,6 +73,7 @@ export class JobList {
       for (const id of this.#states.keys()) if (!known.has(id)) this.#forget(id);
       // the list has the newest first
       for (const job of found.toReversed()) this.#tell(job);
+      this.#listed = true;
       byId("no-jobs").hidden = found.length > 0;
       byId("jobs-error").textContent = "";
       this.#watch();
@@ -122,7 +124,9 @@ export class JobList {
   #tell(job) {
     const before = this.#states.get(job.job_id);
     this.#states.set(job.job_id, job);
-    if (before && before.status !== job.status) {
+    // a short job has ended before it is seen for the first time
+    const ended = this.#listed && !LIVE.has(job.status);
+    if (before ? before.status !== job.status : ended) {
       const why = job.error ? `: ${job.error}` : "";
       announce(`${nameOf(job)}: ${job.status}${why}`);
     }
