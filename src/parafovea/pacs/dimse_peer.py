@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
 
 from parafovea.errors import ConfigError, SourceError
 from parafovea.pacs.archive import ArchiveError
-from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, RefusedObject, is_uid
+from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, RefusedObject
 from parafovea.pacs.receiver import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -137,16 +137,13 @@ class DimsePeer:
             for status, answer in association.send_c_find(query, model):
                 if getattr(status, "Status", None) not in _PENDING or answer is None:
                     continue
-                uid = str(answer.get("SeriesInstanceUID") or "")
-                if is_uid(uid) and len(found) < _MOST_SERIES:
-                    count = str(answer.get("NumberOfSeriesRelatedInstances") or "")
-                    found.append(
-                        SeriesEntry(
-                            uid,
-                            str(answer.get("Modality") or ""),
-                            int(count) if count.isdigit() else None,
-                        )
-                    )
+                entry = SeriesEntry.listed(
+                    str(answer.get("SeriesInstanceUID") or ""),
+                    modality=str(answer.get("Modality") or ""),
+                    instances=str(answer.get("NumberOfSeriesRelatedInstances") or ""),
+                )
+                if entry is not None and len(found) < _MOST_SERIES:
+                    found.append(entry)
             self._require(status, "C-FIND")
         return found
 
