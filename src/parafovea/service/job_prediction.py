@@ -174,7 +174,9 @@ class JobPrediction:
         return result.found if kind.counted else None
 
     def _prepare_viewer(self, job: Job, project: Project, name: str, observer: Observer) -> None:
-        """Make what the page shows of the results."""
+        """Make what the page shows of the results, unless an archive gets them."""
+        if self._spool.dicom_wanted(job.id).is_file():
+            return
         observer(STAGE, 1.0)
         write_viewer_files(project, name, self._spool.viewer(job.id, job.attempt))
 
