@@ -20,6 +20,7 @@ from parafovea.pacs.receiver import Receiver
 from parafovea.pacs.result_storing import ResultStoring
 from parafovea.pacs.series_intake import SeriesIntake
 from parafovea.pacs.series_ledger import SeriesLedger
+from parafovea.runtime.optional_packages import require_extras
 from parafovea.service.job_queue import JobQueue
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
@@ -51,6 +52,8 @@ class Listening:
     ConfigError
         If no peer may send, the task is unknown, the address cannot be listened at, or another
         process has the spool.
+    MissingExtraError
+        If a package is missing that the task's results need.
     """
 
     def __init__(self, settings: Settings, service: ServiceSettings) -> None:
@@ -66,6 +69,13 @@ class Listening:
                 f"pacs.task {pacs.task!r} is of kind {kind}, whose results are not written as "
                 "DICOM objects: choose another task"
             )
+        require_extras(
+            {
+                stage.extra: f"task {pacs.task!r} has the stage {stage.name}"
+                for stage in kind_named(kind).stages["volume"]
+                if stage.extra
+            }
+        )
         _require_address(pacs.host)
         for name, peer in pacs.peers.items():
             if peer.addresses:

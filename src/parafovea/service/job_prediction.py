@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
@@ -39,6 +41,8 @@ from parafovea.service.spool import Spool
 from parafovea.service.upload_files import Archive
 from parafovea.service.uploads import DISK_FULL, is_full
 from parafovea.service.viewer_files import STAGE, write_viewer_files
+
+LOGGER = logging.getLogger("parafovea.service")
 
 #: Shorter names of scans are left in messages: they say nothing, and may be words of them.
 SHORTEST_NAME = 4
@@ -174,11 +178,21 @@ class JobPrediction:
         return result.found if kind.counted else None
 
     def _prepare_viewer(self, job: Job, project: Project, name: str, observer: Observer) -> None:
-        """Make what the page shows of the results, unless an archive gets them."""
+        """Make what the page shows of the results, unless an archive gets them.
+
+        Results are complete without it, so that its failure is logged and no more.
+        """
         if self._spool.dicom_wanted(job.id).is_file():
             return
         observer(STAGE, 1.0)
-        write_viewer_files(project, name, self._spool.viewer(job.id, job.attempt))
+        folder = self._spool.viewer(job.id, job.attempt)
+        try:
+            write_viewer_files(project, name, folder)
+        except (ParafoveaError, OSError) as error:
+            # its text may hold names
+            kind = type(error).__name__
+            LOGGER.warning("job %s has nothing for the page to show (%s)", job.id, kind)
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _working_folder(self, job: Job) -> Iterator[None]:
