@@ -59,12 +59,14 @@ def predict(*arguments):
     return CliRunner().invoke(app, ["predict", *map(str, arguments), "--task", "nodules"])
 
 
-def served(folder: Path, upload: Path) -> JobResults:
+def served(folder: Path, upload: Path, *, by_archive: bool = False) -> JobResults:
     spool = Spool(folder / "spool")
     with JobQueue(spool.database) as queue:
         job = queue.new_id()
         spool.upload(job).mkdir(parents=True)
         shutil.copy(upload, spool.upload(job))
+        if by_archive:
+            spool.dicom_wanted(job).touch()
         queue.submit(job, owner="", task="nodules", source=upload.name)
         claimed = queue.claim("test", lease=60, attempts=3)
         service = ServiceSettings(spool=spool.root)
@@ -126,3 +128,11 @@ def test_the_service_gives_the_objects_of_a_series_and_none_of_other_scans(proje
         assert not OBJECTS & names
     names = {each["name"] for each in served(project, scans / "other.nii.gz").listed()}
     assert not OBJECTS & names
+
+
+def test_nothing_is_made_for_the_page_of_a_series_that_an_archive_sent(project, scans):
+    packed = Path(shutil.make_archive(str(project / "series"), "zip", scans / "series"))
+    assert served(project, packed).viewer.is_dir()
+    found = served(project, packed, by_archive=True)
+    assert {each["name"] for each in found.listed()} >= OBJECTS
+    assert not found.viewer.exists()

@@ -236,6 +236,16 @@ def test_the_series_of_a_study_are_those_that_are_predicted(web):
             chosen_series(peer, STUDY, only="1.2", settings=peer.settings)
 
 
+@pytest.mark.parametrize("count", ["²", "٣" * 5000, "9" * 5000, "-1", "1.5", ""])
+def test_a_number_that_is_none_is_not_stated(web, count):
+    stated = {"vr": "IS", "Value": [count]}
+    listed = {"0020000E": {"vr": "UI", "Value": [SERIES]}, "00201209": stated}
+    web.content = json.dumps([listed]).encode()
+    with peer_at(web.root) as peer:
+        (entry,) = peer.series(STUDY)
+    assert entry == SeriesEntry(SERIES, "", None)
+
+
 @pytest.mark.parametrize("content", [b"no JSON", b"[" * 100_000, b"null", b"[]", b""])
 def test_a_list_that_is_none_lists_nothing_or_is_named(web, content):
     web.content = content

@@ -26,8 +26,8 @@ from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import Verification
 
 from parafovea.errors import ConfigError
+from parafovea.pacs.received_objects import RefusedObject
 from parafovea.pacs.receiver import Receiver, decodable_syntaxes
-from parafovea.pacs.series_intake import RefusedObject
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 

@@ -9,8 +9,8 @@ import os
 import pytest
 from pacs_nodes import STUDY, pacs_settings, planes
 
-from parafovea.pacs.received_objects import ReceivedObject
-from parafovea.pacs.series_intake import OWNER, SCAN, RefusedObject, SeriesIntake
+from parafovea.pacs.received_objects import ReceivedObject, RefusedObject
+from parafovea.pacs.series_intake import OWNER, SCAN, SeriesIntake
 from parafovea.pacs.series_ledger import SeriesLedger
 from parafovea.service.job_queue import JobQueue
 from parafovea.service.spool import Spool

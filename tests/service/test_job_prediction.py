@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from parafovea.cli.main import app
 from parafovea.config import read_settings
+from parafovea.errors import StoreError
 from parafovea.formats.tiles.npz import write_tile
+from parafovea.service import job_prediction
 from parafovea.service.job_prediction import JobPrediction
 from parafovea.service.job_queue import JobQueue
 from parafovea.service.job_results import JobResults, zip_stream
@@ -109,3 +111,19 @@ def test_a_geotiff_becomes_a_mosaic_with_the_bytes_of_predict(project):
     assert viewer_document(found.viewer)["pairs"]
     assert found.file("../mosaic/refined.tif") is None
     assert found.file("refined.tif").is_file()
+
+
+def test_results_are_complete_without_what_the_page_shows_of_them(project, monkeypatch, caplog):
+    def fail(project, name, folder):
+        folder.mkdir()
+        raise StoreError(f"DOE_JOHN is missing below {folder}")
+
+    monkeypatch.setattr(job_prediction, "write_viewer_files", fail)
+    (project / "in").mkdir()
+    write_mosaic(project / "in", reflectance(70, 60))
+    found = served(project, project / "in/mosaic.tif")
+    assert found.file("refined.tif").is_file()
+    assert viewer_document(found.viewer) == {}
+    assert not found.viewer.exists()
+    assert "nothing for the page to show (StoreError)" in caplog.text
+    assert "DOE_JOHN" not in caplog.text

@@ -184,6 +184,7 @@ def test_a_config_of_a_client_names_no_path_and_fits_its_task(queue, spool, tmp_
         ("patch_size: [100000, 16, 16]", "use mode sliding_window and a smaller patch_size"),
         ("patch_size: [256, 256, 256], batch_size: 8", "a batch of 8 windows of 256 x 256 x 256"),
         ("patch_size: [64, 64, 64], stride: [1, 1, 1]", "windows over each voxel: use a larger"),
+        ("patch_size: [64, 64, 64], overlap: 0.99", "a stride of 1 x 1 x 1 voxels puts more"),
     ):
         assert reason in refused(f"inference: {{{text}}}")
     assert chosen("inference: {patch_size: [128, 128, 128], stride: [32, 32, 32], batch_size: 4}")
@@ -230,6 +231,7 @@ def test_more_voxels_than_may_be_are_refused_before_anything_is_made(
     [
         ("mode: whole_volume", "a window of 40 x 40 x 40 voxels is larger than the 60000"),
         ("stride: [1, 1, 1]", "a stride of 1 x 1 x 1 voxels puts more than 512 windows"),
+        ("overlap: 0.99", "a stride of 1 x 1 x 1 voxels puts more than 512 windows"),
     ],
 )
 def test_windows_that_a_client_asks_for_are_bounded_also_by_the_scan_and_the_model(

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,6 +24,14 @@ from rich.progress import (
 )
 
 from parafovea.cli.project_options import Configs
+from parafovea.cli.service_options import (
+    Devices,
+    KeepGigabytes,
+    KeepHours,
+    Spooled,
+    Workers,
+    service_settings,
+)
 from parafovea.cli.terminal import console, errors, print_table, readable_errors
 from parafovea.config import Settings, config_files, read_settings
 from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe
@@ -37,9 +45,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Receive scans from picture archives, store results.")
 
-Spooled = Annotated[
-    Path | None, typer.Option("--spool", help="Folder of the queue and the jobs; default: spool.")
-]
 From = Annotated[
     str | None, typer.Option("--from", help="Peer of the config; default: the only one.")
 ]
@@ -50,20 +55,11 @@ MIN_FREE = 2**30
 
 @app.command()
 def listen(
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; default: one, or one a device.")
-    ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(help="Device of a worker, such as cuda:0; may be repeated."),
-    ] = None,
+    workers: Workers = None,
+    device: Devices = None,
     spool: Spooled = None,
-    keep_hours: Annotated[
-        float | None, typer.Option(min=0.01, help="Age of results to remove; default: 72.")
-    ] = None,
-    keep_gb: Annotated[
-        float | None, typer.Option(min=0, help="Most GB of all results; default: 10.7.")
-    ] = None,
+    keep_hours: KeepHours = None,
+    keep_gb: KeepGigabytes = None,
     config: Configs = None,
 ) -> None:
     """Receive series by C-STORE, predict each when it is complete, and store the results.
@@ -73,18 +69,15 @@ def listen(
     with readable_errors():
         _log_own_words()
         from parafovea.pacs.listening import Listening
-        from parafovea.service.service_settings import ServiceSettings
 
-        given: dict[str, Any] = {
-            "workers": len(device) if device and workers is None else workers,
-            "devices": tuple(device) if device else None,
-            "spool": spool,
-            "keep_seconds": None if keep_hours is None else 3600 * keep_hours,
-            "keep_bytes": None if keep_gb is None else round(1e9 * keep_gb),
-            "config": tuple(config) if config else None,
-        }
-        changes = {name: value for name, value in given.items() if value is not None}
-        service = ServiceSettings.from_environment().model_copy(update=changes)
+        service = service_settings(
+            workers=workers,
+            device=device,
+            spool=spool,
+            keep_hours=keep_hours,
+            keep_gb=keep_gb,
+            config=config,
+        )
         settings = read_settings(*config_files(list(service.config)))
         with contextlib.closing(Listening(settings, service)) as listening:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -307,7 +300,10 @@ def _retrieved(
                 continue
             scans[entry.series] = str(place)
     if not scans:
-        raise SourceError(f"study {study} has no series that can be predicted")
+        raise SourceError(
+            f"study {study} has no series that can be predicted: the lines above say why, or "
+            "choose one with --series"
+        )
     return scans
 
 

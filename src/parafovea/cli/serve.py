@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from parafovea.cli.project_options import Configs
+from parafovea.cli.service_options import (
+    Devices,
+    KeepGigabytes,
+    KeepHours,
+    Spooled,
+    Workers,
+    service_settings,
+)
 from parafovea.cli.terminal import console, readable_errors
 from parafovea.errors import ConfigError
 
@@ -20,16 +28,9 @@ app = typer.Typer()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8000,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Worker processes; default: one, or one a device.")
-    ] = None,
-    device: Annotated[
-        list[str] | None,
-        typer.Option(help="Device of a worker, such as cuda:0; may be repeated."),
-    ] = None,
-    spool: Annotated[
-        Path | None, typer.Option(help="Folder of the queue and the jobs; default: spool.")
-    ] = None,
+    workers: Workers = None,
+    device: Devices = None,
+    spool: Spooled = None,
     task: Annotated[
         str | None, typer.Option(help="Task of uploads that name none; default: nodules.")
     ] = None,
@@ -48,12 +49,8 @@ def serve(
     max_upload: Annotated[
         int | None, typer.Option(min=1, help="Most bytes of an upload; default: 2 GiB.")
     ] = None,
-    keep_hours: Annotated[
-        float | None, typer.Option(min=0.01, help="Age of results to remove; default: 72.")
-    ] = None,
-    keep_gb: Annotated[
-        float | None, typer.Option(min=0, help="Most GB of all results; default: 10.7.")
-    ] = None,
+    keep_hours: KeepHours = None,
+    keep_gb: KeepGigabytes = None,
     config: Configs = None,
 ) -> None:
     """Take scans over HTTP, predict them one after the other, and give the results.
@@ -65,22 +62,20 @@ def serve(
         from parafovea.service.http_server import require_keys
         from parafovea.service.http_server import serve as run
         from parafovea.service.keys import read_keys
-        from parafovea.service.service_settings import KEYS_VARIABLE, ServiceSettings
+        from parafovea.service.service_settings import KEYS_VARIABLE
 
-        given: dict[str, Any] = {
-            "workers": len(device) if device and workers is None else workers,
-            "devices": tuple(device) if device else None,
-            "spool": spool,
-            "task": task,
-            "keys_file": keys,
-            "origins": tuple(origin) if origin else None,
-            "max_upload": max_upload,
-            "keep_seconds": None if keep_hours is None else 3600 * keep_hours,
-            "keep_bytes": None if keep_gb is None else round(1e9 * keep_gb),
-            "config": tuple(config) if config else None,
-        }
-        changes = {name: value for name, value in given.items() if value is not None}
-        settings = ServiceSettings.from_environment().model_copy(update=changes)
+        settings = service_settings(
+            workers=workers,
+            device=device,
+            spool=spool,
+            keep_hours=keep_hours,
+            keep_gb=keep_gb,
+            config=config,
+            task=task,
+            keys_file=keys,
+            origins=tuple(origin) if origin else None,
+            max_upload=max_upload,
+        )
         found = read_keys(settings.keys_file, os.environ.get(KEYS_VARIABLE, ""))
         require_keys(host, found)
         service = create_app(settings, found)

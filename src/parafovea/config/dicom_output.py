@@ -1,14 +1,21 @@
-"""Whether the results of a sample can be written as DICOM objects, before any of its jobs."""
+"""Whether results can be written as DICOM objects: of a kind, and of a sample before its jobs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from parafovea.chain.dicom_stage import export_dicom
 from parafovea.errors import ParafoveaError, describe
 from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import locate
 from parafovea.formats.metadata import parse_metadata
+from parafovea.kinds import Kind
 from parafovea.runtime.optional_packages import extras_named
+
+
+def writes_dicom(kind: Kind) -> bool:
+    """Return whether results of a kind can be DICOM objects."""
+    return export_dicom in kind.stages.get("volume", ())
 
 
 def output_problem(source: str, metadata: str) -> str | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
-from parafovea.chain.dicom_stage import export_dicom
 from parafovea.chain.division import MOST_BLOCKS
+from parafovea.config.dicom_output import writes_dicom
 from parafovea.errors import quoted
 from parafovea.geometry.grid import METRES
 from parafovea.kinds.kind import kind_named, kinds
@@ -184,8 +184,7 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _dicom_output_of_its_kind(self) -> Task:
-        kind = kind_named(self.kind)
-        if self.dicom_output and export_dicom not in kind.stages.get("volume", ()):
+        if self.dicom_output and not writes_dicom(kind_named(self.kind)):
             raise ValueError(
                 f"dicom_output does not apply to a task of kind {self.kind}: remove it"
             )

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.chain import volume_chain
-from parafovea.chain.dicom_stage import export_dicom
 from parafovea.config import Project, Sample, Settings, assembled
+from parafovea.config.dicom_output import writes_dicom
 from parafovea.config.extras import require_packages
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
 from parafovea.formats.location import holds_tiles, locate, source_files, stem
 from parafovea.formats.registry import format_of_file
-from parafovea.kinds import Kind, kind_named
+from parafovea.kinds import kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
@@ -334,11 +334,6 @@ def project_of(
         raise SourceError(without_sheet("\n  ".join(project.absent.values())))
     require_packages(project)
     return project
-
-
-def writes_dicom(kind: Kind) -> bool:
-    """Return whether results of a kind can be DICOM objects."""
-    return export_dicom in kind.stages.get("volume", ())
 
 
 def without_sheet(text: str) -> str:

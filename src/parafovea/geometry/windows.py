@@ -37,6 +37,19 @@ def axis_starts(count: int, window: int, step: int) -> tuple[int, ...]:
     return (*range(0, count - window, step), count - window)
 
 
+def stride_of(window: Sequence[int], overlap: float) -> Shape:
+    """Return the voxels from one window to the next along z, y, x.
+
+    Parameters
+    ----------
+    window : sequence of int
+        Voxels of a window along z, y, x.
+    overlap : float
+        Share of a window that overlaps with the next.
+    """
+    return shape3([max(1, round(side * (1 - overlap))) for side in window])
+
+
 @dataclass(frozen=True)
 class Layout:
     """The windows of a volume.
@@ -57,10 +70,16 @@ class Layout:
 
     @classmethod
     def regular(cls, shape: Sequence[int], window: Sequence[int], *, overlap: float) -> Layout:
-        """Return the layout that covers a volume with windows of one size and overlap."""
+        """Return the layout that covers a volume with windows of one size and overlap.
+
+        Raises
+        ------
+        GridError
+            If the overlap is none.
+        """
         if not 0 <= overlap < 1:
             raise GridError(f"overlap {overlap} must be at least 0 and less than 1")
-        return cls.strided(shape, window, stride=[max(1, round(w * (1 - overlap))) for w in window])
+        return cls.strided(shape, window, stride=stride_of(window, overlap))
 
     @classmethod
     def strided(

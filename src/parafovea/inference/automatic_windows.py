@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.geometry.grid import Shape, shape3
-from parafovea.geometry.windows import axis_starts
+from parafovea.geometry.windows import axis_starts, stride_of
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import Recipe
@@ -83,7 +83,7 @@ def chosen_stride(window: Shape, recipe: Recipe, settings: InferenceSettings) ->
         if isinstance(recipe.network, FusedUNetSpec):
             return shape3([_step(side) for side in window])
         overlap = UNKNOWN_OVERLAP
-    return shape3([max(1, round(side * (1 - overlap))) for side in window])
+    return stride_of(window, overlap)
 
 
 def _step(side: int) -> int:

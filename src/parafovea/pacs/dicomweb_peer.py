@@ -20,9 +20,8 @@ from python_multipart.exceptions import FormParserError
 
 from parafovea.errors import ConfigError, SourceError
 from parafovea.pacs.archive import ArchiveError
-from parafovea.pacs.received_objects import ReceivedObject, is_uid
-from parafovea.pacs.retrieved_series import RetrievedSeries, SeriesEntry
-from parafovea.pacs.series_intake import RefusedObject
+from parafovea.pacs.received_objects import ReceivedObject, RefusedObject
+from parafovea.pacs.retrieved_series import RetrievedSeries, SeriesEntry, number_of
 from parafovea.settings.pacs import PacsPeer, PacsSettings
 
 #: Most bytes of an answer in JSON.
@@ -146,17 +145,15 @@ class DicomwebPeer:
             if answer.status_code != 200:
                 raise self._refused(answer, "QIDO-RS")
             listed = self._json(answer, "QIDO-RS")
-        found = []
-        for each in listed if isinstance(listed, list) else ():
-            uid = _value(each, _SERIES)
-            if is_uid(uid):
-                count = _value(each, _COUNT)
-                found.append(
-                    SeriesEntry(
-                        uid, _value(each, _MODALITY), int(count) if count.isdigit() else None
-                    )
-                )
-        return found
+        entries = (
+            SeriesEntry.listed(
+                _value(each, _SERIES),
+                modality=_value(each, _MODALITY),
+                instances=_value(each, _COUNT),
+            )
+            for each in (listed if isinstance(listed, list) else ())
+        )
+        return [entry for entry in entries if entry is not None]
 
     def retrieve(self, entry: SeriesEntry, target: RetrievedSeries) -> None:
         """Retrieve a series to a folder, by WADO-RS.
@@ -258,8 +255,8 @@ def _failures(answer: Any) -> list[str]:
     items = element.get("Value") if isinstance(element, dict) else None
     found = []
     for item in items if isinstance(items, list) else ():
-        code = _value(item, _REASON)
-        found.append(f"reason 0x{int(code):04X}" if code.isdigit() else "no reason given")
+        code = number_of(_value(item, _REASON))
+        found.append("no reason given" if code is None else f"reason 0x{code:04X}")
     return found
 
 

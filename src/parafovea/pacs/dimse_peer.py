@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
 
 from parafovea.errors import ConfigError, SourceError
 from parafovea.pacs.archive import ArchiveError
-from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, is_uid
+from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, RefusedObject
 from parafovea.pacs.receiver import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -32,7 +32,6 @@ from parafovea.pacs.receiver import (
     quiet_pynetdicom,
 )
 from parafovea.pacs.retrieved_series import RetrievedSeries, SeriesEntry
-from parafovea.pacs.series_intake import RefusedObject
 from parafovea.settings.pacs import PacsPeer, PacsSettings
 
 #: Most series of a study that are listed.
@@ -96,7 +95,7 @@ class DimsePeer:
 
     def _accepted(self, association: Any, abstract: str, what: str) -> None:
         if not any(each.abstract_syntax == abstract for each in association.accepted_contexts):
-            raise ArchiveError(f"peer {self._name} does not offer {what}")
+            raise ArchiveError(f"peer {self._name} does not offer {what}: allow it there")
 
     def echo(self) -> None:
         """Ask whether the peer is there.
@@ -138,16 +137,13 @@ class DimsePeer:
             for status, answer in association.send_c_find(query, model):
                 if getattr(status, "Status", None) not in _PENDING or answer is None:
                     continue
-                uid = str(answer.get("SeriesInstanceUID") or "")
-                if is_uid(uid) and len(found) < _MOST_SERIES:
-                    count = str(answer.get("NumberOfSeriesRelatedInstances") or "")
-                    found.append(
-                        SeriesEntry(
-                            uid,
-                            str(answer.get("Modality") or ""),
-                            int(count) if count.isdigit() else None,
-                        )
-                    )
+                entry = SeriesEntry.listed(
+                    str(answer.get("SeriesInstanceUID") or ""),
+                    modality=str(answer.get("Modality") or ""),
+                    instances=str(answer.get("NumberOfSeriesRelatedInstances") or ""),
+                )
+                if entry is not None and len(found) < _MOST_SERIES:
+                    found.append(entry)
             self._require(status, "C-FIND")
         return found
 
@@ -270,6 +266,11 @@ class DimsePeer:
 
 def dimse_peer(name: str, peer: PacsPeer, settings: PacsSettings) -> DimsePeer:
     """Return a peer by its DICOM port.
+
+    Parameters
+    ----------
+    name, peer, settings
+        As for `DimsePeer`.
 
     Raises
     ------

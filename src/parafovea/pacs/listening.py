@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.config import Settings
-from parafovea.drivers.predict_scans import writes_dicom
-from parafovea.errors import ConfigError
+from parafovea.config.dicom_output import writes_dicom
+from parafovea.errors import ConfigError, ParafoveaError
 from parafovea.kinds import kind_named
 from parafovea.pacs.archives import target_archive
 from parafovea.pacs.receiver import Receiver
 from parafovea.pacs.result_storing import ResultStoring
 from parafovea.pacs.series_intake import SeriesIntake
 from parafovea.pacs.series_ledger import SeriesLedger
+from parafovea.runtime.optional_packages import require_extras
 from parafovea.service.job_queue import JobQueue
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
@@ -51,6 +52,8 @@ class Listening:
     ConfigError
         If no peer may send, the task is unknown, the address cannot be listened at, or another
         process has the spool.
+    MissingExtraError
+        If a package is missing that the task's results need.
     """
 
     def __init__(self, settings: Settings, service: ServiceSettings) -> None:
@@ -66,6 +69,13 @@ class Listening:
                 f"pacs.task {pacs.task!r} is of kind {kind}, whose results are not written as "
                 "DICOM objects: choose another task"
             )
+        require_extras(
+            {
+                stage.extra: f"task {pacs.task!r} has the stage {stage.name}"
+                for stage in kind_named(kind).stages["volume"]
+                if stage.extra
+            }
+        )
         _require_address(pacs.host)
         for name, peer in pacs.peers.items():
             if peer.addresses:
@@ -116,7 +126,13 @@ class Listening:
         self._stop.set()
 
     def run(self) -> None:
-        """Receive, predict and store until `stop` is called."""
+        """Receive, predict and store until `stop` is called.
+
+        Raises
+        ------
+        ParafoveaError
+            If a part of it has ended by itself.
+        """
         threads = [
             threading.Thread(target=self._receiver.serve, name="receiver", daemon=True),
             threading.Thread(target=self._storing.run, args=(self._stop,), name="storing"),
@@ -133,7 +149,10 @@ class Listening:
                 rounds += 1
                 for thread in threads:
                     if not thread.is_alive():
-                        raise ConfigError(f"the {thread.name} has ended: see the log")
+                        raise ParafoveaError(
+                            f"the thread {thread.name} has ended by itself: see the log, and start "
+                            "parafovea pacs listen again, which goes on where it was"
+                        )
         finally:
             self._stop.set()
             self._receiver.stop()

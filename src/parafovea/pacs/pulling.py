@@ -45,7 +45,10 @@ def chosen_series(
     """
     listed = archive.series(study)
     if not listed:
-        raise SourceError(f"study {study} is not there, or has no series")
+        raise SourceError(
+            f"study {study} is not there, or has no series: check its UID, or choose another peer "
+            "with --from"
+        )
     if only is not None:
         found = [each for each in listed if each.series == only]
         if not found:

@@ -44,6 +44,22 @@ _OVERVIEW = "LOCALIZER"
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage)
 
 
+class RefusedObject(Exception):  # noqa: N818  (an answer, not an error of the program)
+    """An object that a limit refuses.
+
+    Parameters
+    ----------
+    reason : str
+        Which limit, without any value of the object.
+    full : bool
+        Whether it is for lack of room, and may be taken later.
+    """
+
+    def __init__(self, reason: str, *, full: bool) -> None:
+        super().__init__(reason)
+        self.full = full
+
+
 def is_uid(text: str) -> bool:
     """Return whether a text is a UID: numbers with dots between them, at most 64 characters.
 

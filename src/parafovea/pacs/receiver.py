@@ -25,8 +25,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from parafovea.errors import ConfigError, SourceError
 from parafovea.formats.dicom import codecs
-from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject
-from parafovea.pacs.series_intake import RefusedObject
+from parafovea.pacs.received_objects import CT_CLASSES, ReceivedObject, RefusedObject
 from parafovea.settings.pacs import PacsPeer, PacsSettings
 
 LOGGER = logging.getLogger("parafovea.pacs")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from parafovea.errors import SourceError
-from parafovea.pacs.received_objects import ReceivedObject
-from parafovea.pacs.series_intake import RefusedObject
+from parafovea.pacs.received_objects import ReceivedObject, RefusedObject, is_uid
 from parafovea.settings.pacs import PacsSettings
 
 #: Bytes after which the disk is looked at again.
 _LOOK = 16 * 2**20
+
+
+def number_of(text: str) -> int | None:
+    """Return the whole number that an archive states, None if it states none.
+
+    It has at most 12 digits, as an integer string of DICOM.
+    """
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,17 @@ class SeriesEntry:
     series: str
     modality: str
     instances: int | None
+
+    @classmethod
+    def listed(cls, series: str, *, modality: str, instances: str) -> SeriesEntry | None:
+        """Return the entry of what an archive answers, None if its UID is none.
+
+        Parameters
+        ----------
+        series, modality, instances : str
+            SeriesInstanceUID, Modality and NumberOfSeriesRelatedInstances; empty if not stated.
+        """
+        return cls(series, modality, number_of(instances)) if is_uid(series) else None
 
 
 @dataclass

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parafovea.pacs.received_objects import ReceivedObject, is_uid
+from parafovea.pacs.received_objects import ReceivedObject, RefusedObject, is_uid
 from parafovea.pacs.series_ledger import SeriesLedger, SeriesRecord
 from parafovea.service.job_queue import JobQueue, QueueFullError
 from parafovea.service.spool import Spool
@@ -37,22 +37,6 @@ SCAN = "received-scan"
 _STUDY, _JOB = ".study", ".job"
 
 _ENDING = ".dcm"
-
-
-class RefusedObject(Exception):  # noqa: N818  (an answer, not an error of the program)
-    """An object that a limit refuses.
-
-    Parameters
-    ----------
-    reason : str
-        Which limit, without any value of the object.
-    full : bool
-        Whether it is for lack of room, and may be taken later.
-    """
-
-    def __init__(self, reason: str, *, full: bool) -> None:
-        super().__init__(reason)
-        self.full = full
 
 
 @dataclass

@@ -6,13 +6,13 @@ Kept in a database beside the queue, so that whoever is killed goes on where it 
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from parafovea.service.shared_database import SharedDatabase
 
 #: "replaced": more of the series came before its results were stored.
 SeriesState = Literal["predicting", "storing", "stored", "failed", "replaced"]
@@ -90,7 +90,7 @@ _FIELDS = tuple(SeriesRecord.__dataclass_fields__)
 _COLUMNS = ", ".join(_FIELDS)
 
 
-class SeriesLedger:
+class SeriesLedger(SharedDatabase):
     """Records of received series.
 
     Parameters
@@ -102,25 +102,7 @@ class SeriesLedger:
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._database = sqlite3.connect(
-            path, timeout=60, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._database.close()
+        super().__init__(path, _SCHEMA, clock=clock)
 
     def _select(self, where: str, values: Sequence[Any] = ()) -> list[SeriesRecord]:
         with self._lock:
@@ -134,7 +116,13 @@ class SeriesLedger:
     def add(
         self, job: str, *, peer: str, target: str, study: str, series: str, instances: Sequence[str]
     ) -> None:
-        """Record a complete series, whose job is about to be submitted."""
+        """Record a complete series, whose job is about to be submitted.
+
+        Parameters
+        ----------
+        job, peer, target, study, series, instances
+            See `SeriesRecord`.
+        """
         self._execute(
             "INSERT INTO series (job, peer, target, study, series, instances, received) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",

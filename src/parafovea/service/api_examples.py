@@ -165,6 +165,10 @@ class Problem(BaseModel):
     detail: str
 
 
+#: Answers where a job has no results: none of this name, not yet, or no longer.
+NO_RESULTS = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
+
+
 def refusals(*codes: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Return the entries of OpenAPI for refusals, those of every request included."""
     usual = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
@@ -185,8 +189,8 @@ UPLOAD_BODY: dict[str, Any] = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "NIfTI, NRRD, MetaImage (.mha), TIFF, or a zip of a "
-                            "DICOM series or of NPZ or GeoTIFF tiles.",
+                            "description": "NIfTI, NRRD, MetaImage (.mha), TIFF, an enhanced DICOM "
+                            "image (.dcm), or a zip of a DICOM series or of NPZ or GeoTIFF tiles.",
                         },
                         "config": {
                             "type": "string",

@@ -23,7 +23,7 @@ from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import HEAD, check_file, guessed_name, safe_name
 from parafovea.service.upload_metadata import checked_metadata
-from parafovea.service.uploads import DISK_FULL, Limits
+from parafovea.service.uploads import DISK_FULL, Limits, is_full
 from parafovea.service.worker_processes import WorkerProcesses
 
 LOGGER = logging.getLogger("parafovea.service")
@@ -241,7 +241,7 @@ def storage_refusal(error: OSError) -> Refusal:
         Its text, which may name a file of the client, is not repeated.
     """
     LOGGER.error("a request failed: %s", errno.errorcode.get(error.errno or 0, "OSError"))
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
     return Refusal(
         HTTPStatus.INTERNAL_SERVER_ERROR, "the service could not store this: try again later"

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path, PurePosixPath
 
 from parafovea.config import Project, Settings
-from parafovea.config.dicom_output import output_problem
+from parafovea.config.dicom_output import output_problem, writes_dicom
 from parafovea.config.sources import is_tile_folder
 from parafovea.drivers.predict_scans import (
     predict_scan,
     project_of,
     without_sheet,
     write_summary,
-    writes_dicom,
 )
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
 from parafovea.formats.location import stem
-from parafovea.inference.automatic_windows import chosen_window
+from parafovea.inference.automatic_windows import chosen_stride, chosen_window
 from parafovea.kinds import kind_named
 from parafovea.runtime.optional_packages import is_installed
 from parafovea.runtime.progress import Observer
@@ -38,8 +39,10 @@ from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import Archive
-from parafovea.service.uploads import DISK_FULL
+from parafovea.service.uploads import DISK_FULL, is_full
 from parafovea.service.viewer_files import STAGE, write_viewer_files
+
+LOGGER = logging.getLogger("parafovea.service")
 
 #: Shorter names of scans are left in messages: they say nothing, and may be words of them.
 SHORTEST_NAME = 4
@@ -74,7 +77,8 @@ def _check_windows(project: Project, name: str) -> None:
     shape = grid.resampled(recipe.spacing).shape
     whole = inference.mode == "whole_volume"
     window = shape if whole else chosen_window(shape, recipe, inference)
-    require_modest(window, inference.stride, inference.batch_size)
+    stride = chosen_stride(window, recipe, inference)
+    require_modest(window, stride, inference.batch_size)
 
 
 def failed_at_file(kind: str) -> str:
@@ -128,7 +132,7 @@ class JobPrediction:
         except ParafoveaError as error:
             return Outcome(error=self._without_names(describe(error), job))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             return Outcome(error=DISK_FULL)
         except MemoryError:
@@ -174,9 +178,21 @@ class JobPrediction:
         return result.found if kind.counted else None
 
     def _prepare_viewer(self, job: Job, project: Project, name: str, observer: Observer) -> None:
-        """Make what the page shows of the results."""
+        """Make what the page shows of the results, unless an archive gets them.
+
+        Results are complete without it, so that its failure is logged and no more.
+        """
+        if self._spool.dicom_wanted(job.id).is_file():
+            return
         observer(STAGE, 1.0)
-        write_viewer_files(project, name, self._spool.viewer(job.id, job.attempt))
+        folder = self._spool.viewer(job.id, job.attempt)
+        try:
+            write_viewer_files(project, name, folder)
+        except (ParafoveaError, OSError) as error:
+            # its text may hold names
+            kind = type(error).__name__
+            LOGGER.warning("job %s has nothing for the page to show (%s)", job.id, kind)
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _working_folder(self, job: Job) -> Iterator[None]:

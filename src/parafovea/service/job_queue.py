@@ -7,18 +7,16 @@ asked for with every change: a worker that lost its job can no longer write to i
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from parafovea.service.shared_database import SharedDatabase, disk_errors
 
 State = Literal["queued", "running", "completed", "failed", "cancelled", "expired"]
 
@@ -136,7 +134,7 @@ _FIELDS = tuple(Job.__dataclass_fields__)
 _COLUMNS = ", ".join(_FIELDS)
 
 
-class JobQueue:
+class JobQueue(SharedDatabase):
     """A queue of jobs in a database that several processes share.
 
     Parameters
@@ -148,40 +146,7 @@ class JobQueue:
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._database = sqlite3.connect(
-            path, timeout=60, isolation_level=None, check_same_thread=False
-        )
-        self._database.execute("PRAGMA journal_mode = WAL")
-        # a job that was confirmed survives the loss of power
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._database.close()
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the only right to write; raise `OSError` if the disk is full."""
-        with self._lock, _errors_of_the_disk():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                # a full disk may have ended it already
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        super().__init__(path, _SCHEMA, clock=clock)
 
     def _select(self, where: str, values: Sequence[Any] = ()) -> list[Job]:
         with self._lock:
@@ -360,7 +325,7 @@ class JobQueue:
 
     def _update(self, job: Job, changes: str, values: Sequence[Any]) -> bool:
         """Change a job, if it is still that of this attempt; return whether it is."""
-        with self._lock, _errors_of_the_disk():
+        with self._lock, disk_errors():
             done = self._database.execute(
                 f"UPDATE jobs SET {changes} WHERE id = ? AND attempt = ? AND state = 'running'",  # noqa: S608
                 (*values, job.id, job.attempt),
@@ -434,7 +399,7 @@ class JobQueue:
 
     def let_go(self, job: Job) -> None:
         """Record that the worker of a cancelled job has stopped."""
-        with self._lock, _errors_of_the_disk():
+        with self._lock, disk_errors():
             self._database.execute(
                 "UPDATE jobs SET lease_until = 0 WHERE id = ? AND state = 'cancelled'", (job.id,)
             )
@@ -513,20 +478,6 @@ class JobQueue:
         with self._lock:
             row = self._database.execute("SELECT COALESCE(SUM(bytes), 0) FROM jobs").fetchone()
         return int(row[0])
-
-
-@contextlib.contextmanager
-def _errors_of_the_disk() -> Iterator[None]:
-    """Raise SQLite's errors of a full or damaged disk as those of the system."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        # extended codes have the primary one in their last byte
-        code = error.sqlite_errorcode & 0xFF
-        if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise
-        number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
-        raise OSError(number, os.strerror(number)) from error
 
 
 def _job(row: Sequence[Any]) -> Job:

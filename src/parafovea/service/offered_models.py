@@ -13,6 +13,7 @@ from parafovea.config import Settings, Task
 from parafovea.config.guide_config import read_guide_config
 from parafovea.config.loading import read_document
 from parafovea.errors import ConfigError, describe
+from parafovea.geometry.windows import stride_of
 from parafovea.kinds import kind_named
 from parafovea.service.refusal import Refusal
 
@@ -105,8 +106,11 @@ def job_settings(settings: Settings, task: str, config: Path | None) -> JobSetti
             f"config: inference.batch_size is {batch}: use at most {MOST_BATCH}",
         )
     inference = guide.settings.tasks[task].inference
-    if inference.stated_window is not None:
-        require_modest(inference.stated_window, inference.stride, batch)
+    window, stride = inference.stated_window, inference.stride
+    if window is not None:
+        if isinstance(inference.overlap, float):
+            stride = stride_of(window, inference.overlap)
+        require_modest(window, stride, batch)
     notes = [note for note in guide.notes if not note.startswith("model.checkpoint ")]
     if guide.device is not None:
         notes.append(f"device {guide.device} has no effect: the service chooses the device")
@@ -123,7 +127,7 @@ def require_modest(window: Sequence[int], stride: Sequence[int] | None, batch: i
     window : sequence of int
         Voxels along z, y, x.
     stride : sequence of int or None
-        Voxels from one window to the next, if the config states it.
+        Voxels from one window to the next, None if they follow from the model.
     batch : int
         Windows of a forward pass.
 
@@ -146,7 +150,7 @@ def require_modest(window: Sequence[int], stride: Sequence[int] | None, batch: i
     elif stride is not None and prod(window) > MOST_COVERED * prod(stride):
         problem = (
             f"a stride of {' x '.join(map(str, stride))} voxels puts more than {MOST_COVERED} "
-            "windows over each voxel: use a larger stride"
+            "windows over each voxel: use a larger stride or a smaller overlap"
         )
     if problem:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"config: {problem}")

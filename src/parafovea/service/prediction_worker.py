@@ -34,7 +34,7 @@ from parafovea.service.job_prediction import (
 from parafovea.service.job_queue import Job, JobQueue
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
-from parafovea.service.uploads import DISK_FULL
+from parafovea.service.uploads import DISK_FULL, is_full
 from parafovea.service.worker_names import own_name
 
 LOGGER = logging.getLogger("parafovea.service")
@@ -129,7 +129,7 @@ class Worker:
             LOGGER.error("job %s failed: %s", job.id, error_places(error))
             self._spool.forget_attempts(job.id)
             reason = failed_at_file(type(error).__name__)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 reason = DISK_FULL
             self._queue.fail(job, reason, size=self._spool.size(job.id))
         except BaseException:

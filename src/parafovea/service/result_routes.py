@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from parafovea.service.api_examples import Results, refusals
+from parafovea.service.api_examples import NO_RESULTS, Results, refusals
 from parafovea.service.inference_service import JobId, owner_of, service_of
 from parafovea.service.job_results import FILES, ZIP, zip_stream
 from parafovea.service.refusal import Refusal
@@ -18,13 +18,11 @@ router = APIRouter()
 #: Pages of results run their own scripts, and act for nobody.
 _PAGE_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts allow-downloads"}
 
-_MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
-
 
 @router.get(
     "/api/v1/inference/{job}/results",
     response_model=Results,
-    responses=refusals(*_MISSING, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=refusals(*NO_RESULTS, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def results(job: JobId, request: Request) -> Any:
     """Return the detections or the summary of a finished job, and the list of its files."""
@@ -36,7 +34,7 @@ def results(job: JobId, request: Request) -> Any:
     response_class=Response,
     responses={
         200: {"content": {"application/octet-stream": {}}, "description": "The file."},
-        **refusals(*_MISSING, HTTPStatus.UNPROCESSABLE_ENTITY),
+        **refusals(*NO_RESULTS, HTTPStatus.UNPROCESSABLE_ENTITY),
     },
 )
 def result(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -95,6 +96,11 @@ class Limits:
         """
         if seconds > GRACE and received < self.rate * seconds:
             raise _slow()
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error is that of a full disk, or of its quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def too_large(limit: int) -> Refusal:

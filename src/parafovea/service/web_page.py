@@ -18,7 +18,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
-from parafovea.service.api_examples import Viewer, refusals
+from parafovea.service.api_examples import NO_RESULTS, Viewer, refusals
 from parafovea.service.inference_service import JobId, owner_of, service_of
 from parafovea.service.refusal import Refusal
 from parafovea.service.viewer_files import viewer_document, viewer_file
@@ -70,8 +70,6 @@ POLICY = "; ".join(
 )
 
 _AGES = {NIIVUE: "public, max-age=31536000, immutable"}
-
-_MISSING = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def _answer(request: Request, name: str) -> Response:
 @router.get(
     "/api/v1/inference/{job}/viewer",
     response_model=Viewer,
-    responses=refusals(*_MISSING, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=refusals(*NO_RESULTS, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def viewer(job: JobId, request: Request) -> Response:
     """Return what the page shows of a finished job: a scan, tiles or figures."""
@@ -147,7 +145,7 @@ def viewer(job: JobId, request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"content": {"application/octet-stream": {}}, "description": "The file."},
-        **refusals(*_MISSING, HTTPStatus.UNPROCESSABLE_ENTITY),
+        **refusals(*NO_RESULTS, HTTPStatus.UNPROCESSABLE_ENTITY),
     },
 )
 def shown(

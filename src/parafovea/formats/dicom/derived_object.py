@@ -139,7 +139,17 @@ def equipment(algorithm: Algorithm) -> Mapping[str, Any]:
 
 
 def complete(found: Dataset, source: SourceSeries, description: str) -> None:
-    """State the series of an object, the times of its source, and what is repeated of it."""
+    """State the series of an object, the times of its source, and what is repeated of it.
+
+    Parameters
+    ----------
+    found : pydicom.Dataset
+        The object, which is changed.
+    source : SourceSeries
+        The series that it is made from.
+    description : str
+        SeriesDescription.
+    """
     found.SeriesDescription = long_string(description)
     for name in ("InstanceCreation", "Content", "Series"):
         setattr(found, f"{name}Date", source.date)

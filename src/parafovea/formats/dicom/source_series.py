@@ -155,7 +155,13 @@ class SourceSeries:
 
 
 def decimal(value: float) -> str:
-    """Return a number as a decimal string of DICOM, of at most 16 characters, never minus zero."""
+    """Return a number as a decimal string of DICOM, of at most 16 characters, never minus zero.
+
+    Raises
+    ------
+    ValueError
+        If it has none, such as infinity.
+    """
     for digits in range(15, 0, -1):
         text = f"{float(value) + 0.0:.{digits}g}"
         if len(text) <= 16:
