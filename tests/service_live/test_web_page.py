@@ -253,7 +253,10 @@ def test_a_dropped_folder_of_dicom_is_zipped_in_the_browser_and_predicted(server
             before = await page.ask("document.querySelectorAll('#job-list li').length")
             await click(page, "#send")
             await page.until(f"document.querySelectorAll('#job-list li').length > {before}")
+            # its address, opened while it runs, shows the result when there is one
+            await page.ask(f"location.hash = '#job=' + {NEWEST}")
             await page.until(f"{STATES}[0] === 'completed'", 120)
+            await page.until(READY)
             return await page.ask(NEWEST)
 
     job = asyncio.run(drive())

@@ -417,6 +417,16 @@ def test_a_series_that_lacks_what_results_repeat_is_refused_by_name(tmp_path, ta
         exported(tmp_path, source)
 
 
+def test_slices_that_share_their_identifier_are_refused(tmp_path):
+    source = predicted(tmp_path)
+    for path in source.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = "1.2.3.4.5"
+        dataset.save_as(path)
+    with pytest.raises(SourceError, match="have one SOPInstanceUID"):
+        exported(tmp_path, source)
+
+
 def test_detections_of_another_prediction_are_refused(tmp_path):
     source = predicted(tmp_path)
     document = json.loads((tmp_path / "detections.json").read_text())

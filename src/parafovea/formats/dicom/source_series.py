@@ -209,6 +209,15 @@ def check_output(path: str, metadata: SourceMetadata) -> Stack:
                 f"{first} has the {_REQUIRED[field]} {one}, but {second} has {other}: keep the "
                 "slices of one study and one frame of reference, or write no DICOM results"
             )
+    known: dict[str, str] = {}
+    for each in found.slices:
+        # frames of one file share it
+        if known.setdefault(each.instance, each.label) != each.label and each.frames == 1:
+            raise SourceError(
+                f"{each.label} and {known[each.instance]} have one SOPInstanceUID, so that DICOM "
+                "results could not refer to either: export the series again, or write no DICOM "
+                "results"
+            )
     if None in found.spacing:
         raise SourceError(
             f"{found.slices[0].label} does not state PixelSpacing or the thickness of its only "

@@ -68,6 +68,11 @@ export class JobList {
     for (const [each, row] of this.#rows) row.item.classList.toggle("opened", each === id);
   }
 
+  /** Return whether a job waits or runs. */
+  isLive(id) {
+    return LIVE.has(this.#states.get(id)?.status);
+  }
+
   /** Ask for the list. */
   async refresh() {
     clearTimeout(this.#timer);
@@ -134,6 +139,8 @@ export class JobList {
     if (before ? before.status !== job.status : ended) {
       const why = job.error ? `: ${job.error}` : "";
       announce(`${nameOf(job)}: ${job.status}${why}`);
+      // its address was opened while it ran
+      if (job.job_id === this.#opened) this.#open(job);
     }
     const row = this.#rows.get(job.job_id) ?? this.#addRow(job);
     row.name.textContent = nameOf(job);

@@ -48,7 +48,9 @@ function showAddressed(again = false) {
   const { hash } = window.location;
   if (hash.startsWith(RESULT)) {
     const id = hash.slice(RESULT.length);
-    if (again || id !== result.id) result.show(id, uploadNames()[id]);
+    // the list opens it when it has ended
+    if (list.isLive(id)) result.close();
+    else if (again || id !== result.id) result.show(id, uploadNames()[id]);
     list.mark(id);
   } else if (!hash) {
     result.close();
