@@ -20,7 +20,7 @@ from parafovea.kinds.stages import sample_stages, stages
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "workflow/rules"
 
-#: Of a job that is no sample's, in the project that has every stage.
+#: Of a job that no sample has, in the project that has every stage.
 JOBS: dict[str, dict[str, str]] = {
     "make_phantom": {"kind": "cell", "seed": "1"},
     "make_scan": {"kind": "chest", "seed": "1"},
@@ -35,6 +35,8 @@ JOBS: dict[str, dict[str, str]] = {
     "score_model": {"variant": "none", "seed": "0"},
     "plot_context_study": {},
     "plot_feature_study": {},
+    # its sample is no DICOM series, which the stage alone finds out
+    "export_dicom": {"sample": "scan"},
 }
 
 
