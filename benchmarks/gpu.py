@@ -2,7 +2,7 @@
 
 Compares a GPU's results with the CPU's, its rates with the best product of matrices, makes memory
 run out, and lets two processes share it. Prints a table, writes it as JSON, and ends with status 1
-if a limit is not met; ten minutes are enough. With `--device cpu --quick` it tries itself out.
+if a limit is not met. With `--device cpu --quick` it tries itself out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The windows that `window: auto` and `overlap: auto` stand for; torch-free.
 
-They follow from the model and the shape of the sample alone, never from the machine: a result is
-the same wherever it is computed. `docs/inference.md` has the measurements behind the constants.
+They follow from the model and the shape of the sample alone, never from the machine: it has the
+same windows wherever it is computed. `docs/inference.md` has the measurements behind the constants.
 """
 
 from __future__ import annotations

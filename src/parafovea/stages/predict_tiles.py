@@ -52,8 +52,8 @@ SHOWN = 5
 BATCH_PIXELS = 2**22
 
 
-#: Pixels of a batch that are worth a thread. Two threads took 1.3 times as long as one for eight
-#: tiles of 120 x 120, the same time at 256 x 256, and 0.8 of it at 512 x 512.
+#: Pixels of a batch that are worth a thread. On two busy cores, two threads took 1.3 times as
+#: long as one for eight tiles of 120 x 120, the same time at 256 x 256, and 0.9 at 512 x 512.
 THREAD_PIXELS = 2**18
 
 
