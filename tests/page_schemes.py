@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from browser import opened
+from browser import Page, opened
 
 #: Least contrast of text by WCAG 2.2, level AA.
 LEAST = 4.5
@@ -43,6 +43,20 @@ _FIGURES = "document.querySelectorAll('figure g[style*=\"--ink\"]').length"
 _SWITCH = "document.getElementById('scheme')"
 
 
+async def _reload(browser: Page) -> None:
+    """Open the page again, with what it has stored.
+
+    A busy Chromium may load a page before it has written what the last one stored: that it keeps
+    a storage at all is its own affair, and what the page has left there is put back.
+    """
+    stored = await browser.ask("JSON.stringify({...localStorage})")
+    source = f"for (const pair of Object.entries({stored})) localStorage.setItem(...pair)"
+    await browser.call("Page.addScriptToEvaluateOnNewDocument", source=source)
+    await browser.ask("window.isOld = true")
+    await browser.call("Page.reload")
+    await browser.until("!window.isOld && document.readyState === 'complete'")
+
+
 def assert_readable_in_both_schemes(page: Path, profile: Path, *, figures: bool = True) -> None:
     """Fail if a text is faint, or if the page follows neither the system nor its own switch.
 
@@ -68,9 +82,7 @@ def assert_readable_in_both_schemes(page: Path, profile: Path, *, figures: bool 
                 assert await browser.ask(FAINT) == []
             await browser.ask(f"{_SWITCH}.click()")
             backs["switched"] = await browser.ask(_BACK)
-            await browser.ask("window.isOld = true")
-            await browser.call("Page.reload")
-            await browser.until("!window.isOld && document.readyState === 'complete'")
+            await _reload(browser)
             backs["remembered"] = await browser.ask(_BACK)
             assert await browser.ask(f"{_SWITCH}.textContent") == "Dark"
             await browser.ask(f"{_SWITCH}.click()")
