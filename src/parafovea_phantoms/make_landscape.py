@@ -28,6 +28,7 @@ def make_landscape(
     tiles_of_size: Sequence[int],
     sizes: Sequence[int],
     pixel_size: float,
+    variety: float = 0.0,
 ) -> None:
     """Write a landscape as four folders of tiles with the same names, each folder atomically.
 
@@ -54,6 +55,8 @@ def make_landscape(
         Side of the tiles of each size, in pixels.
     pixel_size : float
         Side of a pixel, in metres.
+    variety : float
+        Chance and strength of what is rare, 0 to 1: clouds, floods, haze, unusual light.
 
     Raises
     ------
@@ -65,7 +68,10 @@ def make_landscape(
         images, references, labels, echoes = (
             stack.enter_context(replacing(path)) for path in (tiles, truth, classes, radar)
         )
-        for tile in landscape_tiles(seed, tiles=tiles_of_size, sizes=sizes, pixel_size=pixel_size):
+        cut = landscape_tiles(
+            seed, tiles=tiles_of_size, sizes=sizes, pixel_size=pixel_size, variety=variety
+        )
+        for tile in cut:
             view, facts = tile.view, {**tile.metadata, "parafovea": made}
             optical = {**facts, "bands": list(BANDS)}
             named = {**facts, "classes": list(WATER_CLASSES), "landcover": list(LANDCOVER)}

@@ -87,6 +87,20 @@ def test_a_row_holds_what_the_arrays_give_and_the_mean_is_over_the_rows(folder):
     assert record["metrics"]["accuracy"]["rmse"] < record["metrics"]["accuracy_input"]["rmse"]
 
 
+def test_the_share_held_back_is_of_the_pixels_with_less_than_half_of_the_trust(folder):
+    record, rows, _ = measure(folder)
+    assert record["metrics"]["held_back"] is None
+    assert rows["held_back"].isna().all()
+    file = folder.result_file("tile_0000")
+    refined = array(file, "opt_v2")
+    trust = np.full(refined.shape[1:], 0.8, np.float16)
+    trust[:5] = 0.3
+    np.savez(file, opt_v2=refined, trust=trust)
+    record, rows, _ = measure(folder)
+    assert rows.loc["tile_0000", "held_back"] == pytest.approx(5 / len(trust))
+    assert record["metrics"]["held_back"] == pytest.approx(5 / len(trust))
+
+
 def test_the_flat_tile_is_counted_and_its_edges_are_undefined(folder):
     record, rows, _ = measure(folder)
     assert record["metrics"]["preservation"]["flat_tiles"] == 1

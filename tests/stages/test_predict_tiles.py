@@ -381,6 +381,45 @@ def test_a_segmentation_has_classes_and_their_probabilities(source: Path, tmp_pa
     assert said["processing"]["classes"] == ["land", "water", "cloud"]
 
 
+def doubting_model(folder: Path) -> Path:
+    """Return a model whose scores filter its bands, and tell the error it expects."""
+    plain = tiny_refinement()
+    network = plain.fused.model_copy(update={"correction": "filter"})
+    return tiny_model(folder, tiny_refinement(network=network))
+
+
+def test_a_model_that_doubts_holds_back_brightness_by_the_caution_of_the_task(
+    source: Path, tmp_path: Path
+) -> None:
+    model = doubting_model(tmp_path / "model")
+    images, changes, trusts = {}, {}, {}
+    for name, caution in (("free", 0.0), ("careful", 1.0), ("timid", 1e9)):
+        out = tmp_path / name
+        run(source, model, out, settings={"caution": caution, "precision": "float32"})
+        with np.load(out / "tiles/tile_01.npz", allow_pickle=False) as arrays:
+            images[name], trusts[name] = arrays["opt_v2"], arrays["trust"]
+        with np.load(source / "tile_01.npz", allow_pickle=False) as arrays:
+            changes[name] = np.abs((images[name] - arrays["opt_v1"]).mean(axis=(1, 2)))
+        recorded = json.loads((out / "tiles/tile_01.json").read_text())["processing"]["settings"]
+        assert recorded["caution"] == caution
+    assert (trusts["free"].dtype, trusts["free"].shape) == (np.float16, SIZES[1])
+    assert (trusts["free"] == 1).all()
+    assert (trusts["timid"] < 0.01).all()
+    assert 0.01 < trusts["careful"].mean() < 0.99
+    assert changes["free"].max() > 0.01
+    assert changes["timid"].max() < 0.2 * changes["free"].max()
+
+
+def test_a_model_that_adds_its_scores_tells_no_trust(
+    source: Path, model: Path, tmp_path: Path
+) -> None:
+    for name, caution in (("free", 0.0), ("careful", 1.0)):
+        run(source, model, tmp_path / name, settings={"caution": caution})
+        with np.load(tmp_path / name / "tiles/tile_01.npz", allow_pickle=False) as arrays:
+            assert "trust" not in arrays.files
+    assert archives(tmp_path / "free") == archives(tmp_path / "careful")
+
+
 def test_pixels_without_a_measurement_stay_without(model: Path, tmp_path: Path) -> None:
     values = image(32, 32, 0)
     values[:, 4:9, 5:20] = np.nan

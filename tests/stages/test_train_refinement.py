@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from mosaic_sample import reflectance, write_mosaic
+from pydantic import ValidationError
 from rasterio.transform import Affine
 from scipy import ndimage
 from tiny_sample import BANDS, tiny_refinement, tiny_spec
@@ -108,6 +109,38 @@ def test_the_history_has_the_psnr_of_the_input_beside(trained: Path) -> None:
     history = pd.read_csv(trained / "history.tsv", sep="\t")
     np.testing.assert_allclose(history["psnr.input"], 20.0, atol=0.05)
     assert history["validation_psnr"].iloc[-1] > 24
+
+
+def test_a_filter_learns_what_the_month_did_and_what_error_is_left(tmp_path: Path) -> None:
+    plain = tiny_refinement(context=False)
+    network = plain.fused.model_copy(update={"correction": "filter", "dropout": 0.0})
+    recipe = tiny_refinement(context=False, network=network)
+    settings = TrainingSettings.model_validate(
+        {
+            "recipe": recipe,
+            "samples": ["learn"],
+            "validation": ["check"],
+            "steps": 60,
+            "batch_size": 4,
+            "learning_rate": 0.01,
+            "validate_every": 30,
+            "augmentation": {"jitter": 0},
+        }
+    )
+    learn, check = (
+        sample_of(tmp_path / name, recipe, seed=seed)
+        for seed, name in enumerate(("learn", "check"))
+    )
+    model = train(tmp_path, [learn], [check], settings)
+    card = json.loads((model / "model.json").read_text())
+    assert card["network"]["correction"] == "filter"
+    assert card["training"]["validation_scores"]["psnr"] > 24
+
+
+def test_a_filter_is_of_a_residual_refinement_of_images() -> None:
+    network = tiny_refinement().fused.model_copy(update={"correction": "filter"})
+    with pytest.raises(ValidationError, match="correction: filter is for a residual refinement"):
+        tiny_refinement(network=network, residual=False)
 
 
 def test_a_truth_of_other_tiles_is_refused(recipe: Recipe, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from parafovea.geometry.grid import Grid
 from parafovea.training.heatmap_truth import FULL, Findings, heatmap
-from parafovea.training.losses import HeatmapLoss
+from parafovea.training.losses import HeatmapLoss, harm, surprise
 
 GRID = Grid((32, 32, 32), (2.0, 2.0, 2.0), unit="millimeter")
 
@@ -47,3 +47,22 @@ def test_a_false_finding_costs_in_a_window_without_any() -> None:
     quiet, false = loss_of(nothing + 1e-4, nothing), loss_of(target(3.0), nothing)
     assert quiet < 0.01
     assert false > 0.5
+
+
+def test_a_window_that_became_worse_costs_more_than_one_that_improved_as_much() -> None:
+    rng = np.random.default_rng(0)
+    wanted, base = (
+        torch.zeros(2, 4, 16, 16),
+        torch.from_numpy(rng.normal(0, 0.05, (2, 4, 16, 16)).astype(np.float32)),
+    )
+    better, worse = harm(0.5 * base, base, wanted), harm(2 * base, base, wanted)
+    same = harm(base, base, wanted)
+    assert better < same < worse
+    # beyond the logarithm of the error, which both change by equally much
+    assert worse - same > 3 * (same - better)
+
+
+def test_the_expected_error_that_surprises_least_is_that_of_the_errors() -> None:
+    wrong = torch.from_numpy(np.random.default_rng(1).normal(0, 0.03, 4000).astype(np.float32))
+    expected = {size: float(surprise(wrong, torch.tensor(size))) for size in (0.01, 0.03, 0.1)}
+    assert min(expected, key=lambda size: expected[size]) == 0.03

@@ -61,6 +61,13 @@ class LandscapeSettings(Strict):
         [128, 96], min_length=1, description="Side of the tiles of each size, in pixels."
     )
     pixel_size: float = Field(10.0, ge=1, le=100, description="Side of a pixel, in metres.")
+    variety: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance and strength of what is rare in a phantom and common in real images: "
+        "clouds, muddy floods, glint, haze, unusual light.",
+    )
 
     @model_validator(mode="after")
     def _one_number_a_size(self) -> LandscapeSettings:

@@ -19,7 +19,7 @@ from parafovea.inference.finite_scores import (
     require_finite_scores,
 )
 from parafovea.inference.sample_inputs import RegionInputs
-from parafovea.models.activation import activated
+from parafovea.models.activation import activated, filtered
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.models.token_sampling import Weights, project, project_local
@@ -63,6 +63,10 @@ class Predictor:
         `activation` of the recipe.
     base : sequence of int
         `base` of the recipe: the bands that a residual is added to.
+    caution : float
+        `caution` of the inference settings.
+    tells_trust : bool
+        Return also the trust, as a further channel; for scores that filter.
 
     Raises
     ------
@@ -84,9 +88,13 @@ class Predictor:
         compiled: bool = False,
         activation: Activation = "softmax",
         base: Sequence[int] = (),
+        caution: float = 1.0,
+        tells_trust: bool = False,
     ) -> None:
         self.activation: Activation = activation
         self._base = list(base)
+        self._caution = caution
+        self._tells_trust = tells_trust
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
@@ -133,7 +141,11 @@ class Predictor:
             precision=self.dtype,
             origin=lambda: first_layer(self.network, inputs),
         )
-        values = activated(scores, self.activation, self._bands(region, boxes))
+        bands = self._bands(region, boxes)
+        if self._tells_trust and bands is not None:
+            values = torch.cat(filtered(scores, bands, caution=self._caution), dim=1)
+        else:
+            values = activated(scores, self.activation, bands, caution=self._caution)
         result: NDArray[np.float32] = values.contiguous().cpu().numpy()
         return result
 

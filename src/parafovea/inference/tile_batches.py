@@ -85,7 +85,9 @@ class TileModel:
             context=0 if self._wide is None else len(self._wide.channels),
             source=spec.name,
         )
-        self.predictor = window_predictor(network, spec, computation, execution, settings)
+        self.predictor = window_predictor(
+            network, spec, computation, execution, settings, tells_trust=spec.corrects
+        )
 
     def _backbone(self, spec: BackboneSpec, spacing: tuple[float, float, float]) -> Backbone:
         return load_backbone(
@@ -128,7 +130,8 @@ class TileModel:
         Returns
         -------
         ndarray
-            (image, class, y, x) float32, in [0, 1].
+            (image, channel, y, x) float32, in [0, 1]: a channel of each class, and, of a network
+            that filters (`spec.corrects`), last the trust in its change of brightness.
         """
         stack = self._values(np.moveaxis(images, 0, 1))
         grid = Grid(shape3(stack.shape[1:]), self.spec.spacing, unit=self.spec.unit)
@@ -157,7 +160,8 @@ class TileModel:
         region = regions.read(reduce(Box.union, layout.windows()))
         weights = window_weights(self.settings, layout.window)
         windows = predict_region(region, self.predictor, list(windows_in_order(layout)))
-        found = blended(windows, layout, weights, classes=len(self.spec.classes))
+        channels = len(self.spec.classes) + self.spec.corrects
+        found = blended(windows, layout, weights, classes=channels)
         return np.ascontiguousarray(np.moveaxis(found, 1, 0))
 
     def _context(

@@ -72,6 +72,7 @@ def window_predictor(
     settings: InferenceSettings,
     *,
     flipped: Sequence[int] = (),
+    tells_trust: bool = False,
 ) -> Predictor | ImagePredictor:
     """Return a predictor of windows.
 
@@ -89,6 +90,8 @@ def window_predictor(
         Whether to compile, and whether to normalize by the statistics of each batch.
     flipped : sequence of int
         Axes along which an `ImageNetwork` sees windows the other way: see `ImagePredictor`.
+    tells_trust : bool
+        Whether a FusedUNet returns its trust as a further channel: see `Predictor`.
     """
     if not isinstance(network, FusedUNet):
         return ImagePredictor(
@@ -110,4 +113,6 @@ def window_predictor(
         compiled=settings.compile,
         activation=spec.activation,
         base=spec.base,
+        caution=settings.caution,
+        tells_trust=tells_trust,
     )

@@ -287,6 +287,12 @@ _TILES: Mapping[str, Description] = {
         "Tiles closer to the truth",
         "Share of the tiles with truth whose result has a smaller RMSE than their input.",
     ),
+    "held_back": _share(
+        "Pixels kept near the input",
+        "Share of the pixels in which less than half of the model's change of brightness was made, "
+        "because it expects to be wrong there; of models that tell.",
+        "",
+    ),
 }
 
 #: Comparisons of refined tiles: words for the label and for the meaning.

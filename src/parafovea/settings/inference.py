@@ -73,6 +73,12 @@ class InferenceSettings(Strict):
         description="Use the model's batch normalization statistics; false: those of the current "
         "batch, so that results depend on `batch_size` and, above a batch of 1, on `shards`.",
     )
+    caution: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="Refinement by a network with `correction: filter`: how much of a change of "
+        "brightness is held back where the network expects to be wrong; 0 takes its result as it "
+        "is. No effect with other networks.",
+    )
     skip_empty: bool = Field(
         True,
         description="Detection only: skip windows without body; their prediction is 0. "

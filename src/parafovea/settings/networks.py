@@ -22,6 +22,15 @@ from parafovea.settings.field_types import (
 Activation = Literal["softmax", "sigmoid", "none", "residual"]
 Condition = Literal["month", "biome"]
 
+
+def correction_channels(bands: int) -> int:
+    """Return the number of scores by which `correction: filter` corrects a number of bands.
+
+    An offset, two gains of details and an expected error a band, and a factor of each pair.
+    """
+    return bands * (bands + 4)
+
+
 #: Voxels along an axis that the FusedUNet's four poolings reduce to one.
 POOLED = 16
 
@@ -71,6 +80,15 @@ class FusedUNetSpec(Strict):
         (),
         description="Metadata of a tile or mosaic (`month`, `biome`) that scale and shift the "
         "channels of every encoder level (FiLM). 2 dimensions only.",
+    )
+    correction: Literal["offset", "filter"] = Field(
+        "offset",
+        description="What the scores of a residual refinement do to the bands. offset: they are "
+        "added; filter: they mix, scale and sharpen the bands of each pixel, and tell the error "
+        "that is expected, by which `inference.caution` holds changes back.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="Share of channels dropped in training; twice that at the bottleneck."
     )
 
     @property

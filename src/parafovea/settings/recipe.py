@@ -28,6 +28,7 @@ from parafovea.settings.networks import (
     Condition,
     FusedUNetSpec,
     ImageNetworkSpec,
+    correction_channels,
 )
 from parafovea.settings.quantities import Range
 
@@ -209,6 +210,13 @@ class Recipe(Strict):
                 f"conditions ({', '.join(network.conditions)}) are for tiles and mosaics, "
                 "which have 2 dimensions: set network.dimensions: 2, or remove them"
             )
+        if network.correction == "filter" and (
+            not (self._task.residual and self.residual) or network.dimensions != 2
+        ):
+            raise ValueError(
+                "correction: filter is for a residual refinement of 2 dimensions: set "
+                "network.dimensions: 2 and residual: true, or correction: offset"
+            )
         if (self.context is None) != (network.fusion == "none"):
             raise ValueError(
                 f"fusion is {network.fusion!r}, but context is "
@@ -301,6 +309,17 @@ class Recipe(Strict):
         """Whether the results are the probabilities of exclusive classes, which add up to 1."""
         labels = not isinstance(self.network, FusedUNetSpec) or self.network.output == "labels"
         return self.exclusive and labels
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the scores filter the input's bands, and tell the expected error."""
+        return isinstance(self.network, FusedUNetSpec) and self.network.correction == "filter"
+
+    @property
+    def scores(self) -> int:
+        """Number of channels of a FusedUNet's output."""
+        classes = len(self.classes)
+        return correction_channels(classes) if self.corrects else classes
 
     @property
     def output_bands(self) -> tuple[str, ...]:

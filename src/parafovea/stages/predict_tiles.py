@@ -306,7 +306,9 @@ class _Run:
         maker = replace(self._maker, device=str(self._execution.device))
 
         def write() -> None:
-            for read, tile, values in zip(batch, tiles, results, strict=True):
+            classes = len(self._spec.classes)
+            for read, tile, found in zip(batch, tiles, results, strict=True):
+                values, trust = found[:classes], found[classes:]
                 write_result(
                     self._folder,
                     tile,
@@ -315,6 +317,7 @@ class _Run:
                     fingerprint=read.fingerprint,
                     seconds=seconds / len(batch),
                     neighbours=read.neighbours,
+                    trust=trust[0] if self._spec.corrects else None,
                 )
 
         writer.submit(write)

@@ -126,3 +126,38 @@ class RefinementLoss(nn.Module):
     def _index(self, values: Tensor) -> Tensor:
         red, infrared = values[:, self.red_and_infrared].clamp(min=0).unbind(dim=1)
         return (infrared - red) / (infrared + red + DARK)
+
+
+#: Weights of the logarithm of a window's error, and of the part by which it exceeds the input's.
+RELATIVE, HARM = 0.01, 0.03
+
+#: Margin by which an error, as a logarithm of its square, has to lie below the input's.
+MARGIN = 0.1
+
+#: Squared error below which no window counts as worse.
+NEGLIGIBLE = 1e-6
+
+
+def harm(found: Tensor, base: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of windows by their own error, in particular of those that became worse.
+
+    Parameters
+    ----------
+    found, base, target : Tensor
+        (N, band, [z,] y, x) float32: refined bands, those of the input, and the truth.
+    """
+    after = (found - target).square().flatten(1).mean(dim=1) + NEGLIGIBLE
+    before = (base - target).square().flatten(1).mean(dim=1) + NEGLIGIBLE
+    worse = torch.relu((after / before).log() + MARGIN)
+    return RELATIVE * after.log().mean() + HARM * worse.mean()
+
+
+def surprise(wrong: Tensor, expected: Tensor) -> Tensor:
+    """Return the negative log likelihood of errors, normal with the expected deviation.
+
+    Parameters
+    ----------
+    wrong, expected : Tensor
+        (N, band, y, x) float32, errors and the deviations that were expected of them; positive.
+    """
+    return (0.5 * (wrong / expected).square() + expected.log()).mean()

@@ -261,7 +261,8 @@ class FusionTask(L.LightningModule):
         if self.spec.base:
             bands = [self.objective.target(w)[len(self.spec.base) :] for w in windows]
             base = self._flattened(torch.stack(bands)).to(scores.device)
-        found = activated(scores, self.spec.activation, base).cpu().numpy()
+        caution = self._inference.caution
+        found = activated(scores, self.spec.activation, base, caution=caution).cpu().numpy()
         for window, values in zip(windows, found, strict=True):
             box: Box = window.box
             self._sums[window.sample].add(box, values.reshape(len(values), *box.shape))

@@ -19,6 +19,7 @@ from parafovea_phantoms.landscapes.radar import backscatter, radar_image
 from parafovea_phantoms.landscapes.random_fields import Field
 from parafovea_phantoms.landscapes.spectra import BANDS
 from parafovea_phantoms.landscapes.surface import surface
+from parafovea_phantoms.landscapes.variety import varied
 
 #: Names of the water classes, by code.
 WATER_CLASSES = ("other", "water")
@@ -78,6 +79,8 @@ class Landscape:
         Month, from 1 to 12.
     pixel_size : float
         Side of a pixel, in metres.
+    variety : float
+        Chance and strength of what is rare, 0 to 1: see `variety.varied`.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class Landscape:
     biome: int
     month: int
     pixel_size: float = 10.0
+    variety: float = 0.0
 
     def __post_init__(self) -> None:
         biome_of(self.biome)
@@ -97,6 +101,8 @@ class Landscape:
             raise ConfigError(f"seed {self.seed} is negative: use 0 or a positive integer")
         if not 1 <= self.pixel_size <= 100:
             raise ConfigError(f"pixel size {self.pixel_size} is out of range: use 1 to 100 metres")
+        if not 0 <= self.variety <= 1:
+            raise ConfigError(f"variety {self.variety} is out of range: use 0 to 1")
 
     def view(self, row: int, column: int, shape: tuple[int, int]) -> LandscapeView:
         """Return a part of the landscape.
@@ -136,9 +142,11 @@ class Landscape:
         rows, columns = (
             np.arange(start, start + n + 2 * REACH) for start, n in zip(first, shape, strict=True)
         )
-        fine = surface(
-            self.seed, biome_of(self.biome), self.month, self._points(rows), self._points(columns)
-        )
+        places = self._points(rows), self._points(columns)
+        fine = surface(self.seed, biome_of(self.biome), self.month, *places)
+        if self.variety:
+            names = (self.month, self.biome, round(100 * self.variety))
+            fine = varied(fine, self.seed, names, *places)
         inner = slice(REACH, -REACH)
         # rounded to 1/10000, like the integers in ESA's products
         truth = np.round(_averaged(fine.reflectance), 4)

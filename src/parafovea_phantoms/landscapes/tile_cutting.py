@@ -74,7 +74,12 @@ class LandscapeTile:
 
 
 def landscape_tiles(
-    seed: int, *, tiles: Sequence[int], sizes: Sequence[int], pixel_size: float = 10.0
+    seed: int,
+    *,
+    tiles: Sequence[int],
+    sizes: Sequence[int],
+    pixel_size: float = 10.0,
+    variety: float = 0.0,
 ) -> Iterator[LandscapeTile]:
     """Yield the tiles of a folder, patch by patch.
 
@@ -88,6 +93,8 @@ def landscape_tiles(
         Side of the tiles of each size, in pixels.
     pixel_size : float
         Side of a pixel, in metres.
+    variety : float
+        Chance and strength of what is rare, 0 to 1: clouds, floods, haze, unusual light.
 
     Raises
     ------
@@ -116,7 +123,7 @@ def landscape_tiles(
     digits = max(3, len(str(sum(tiles))))
     number = 0
     for patch, (size, count) in enumerate(patches):
-        landscape = Landscape(seed, int(biomes[patch]), int(months[patch]), pixel_size)
+        landscape = Landscape(seed, int(biomes[patch]), int(months[patch]), pixel_size, variety)
         top, left = pitch * (patch // across), pitch * (patch % across)
         for place in range(count):
             row, column = top + size * (place // SIDE), left + size * (place % SIDE)

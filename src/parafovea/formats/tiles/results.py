@@ -20,6 +20,9 @@ from parafovea.storage.provenance import current_time, stated_time
 #: Array of refined bands.
 REFINED = "opt_v2"
 
+#: Array of the trust in a refinement.
+TRUST = "trust"
+
 #: Keys of the input's metadata that say what its bands hold, and nothing of refined ones.
 OF_BANDS = ("radar", "elevation", "decibels")
 
@@ -135,6 +138,7 @@ def write_result(
     fingerprint: str,
     seconds: float,
     neighbours: Sequence[str] = (),
+    trust: NDArray[np.float32] | None = None,
 ) -> Path:
     """Write the result of a tile: `NAME.npz` and `NAME.json`.
 
@@ -154,13 +158,16 @@ def write_result(
         Processing time of the tile, its share of a batch.
     neighbours : sequence of str
         Names of the neighbouring tiles used.
+    trust : ndarray, optional
+        (y, x) float32, 0 to 1: the share of the network's change of brightness that was made.
 
     Returns
     -------
     Path
         Path of the NPZ file. A refinement has `opt_v2`, (band, y, x) float32, 0 where nothing was
-        measured; a segmentation has `classes`, (y, x) uint8, and `probabilities`, (class, y, x)
-        float16. If some pixels were not measured, there is also `valid`, (y, x) bool.
+        measured, and `trust`, (y, x) float16, if given; a segmentation has `classes`, (y, x) uint8,
+        and `probabilities`, (class, y, x) float16. If some pixels were not measured, there is also
+        `valid`, (y, x) bool.
     """
     # the names of the input's bands, if stated, are not those of the result
     named = "bands" in tile.metadata and maker.form is BAND_FORM
@@ -193,6 +200,8 @@ def write_result(
     if earlier:
         metadata["processing"]["earlier"] = earlier
     arrays = maker.form.arrays(values, tile.valid)
+    if trust is not None:
+        arrays[TRUST] = trust.astype(np.float16)
     if tile.valid is not None:
         arrays["valid"] = tile.valid
     content = npz_bytes(arrays)

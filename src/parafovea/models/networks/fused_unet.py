@@ -33,7 +33,7 @@ def level_widths(base: int, maximum: int | None) -> list[int]:
     return [min(base * 2**level, max(base, limit)) for level in range(LEVELS + 1)]
 
 
-def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
+def _block(dimensions: int, inputs: int, outputs: int, dropped: float) -> nn.Sequential:
     dropout = nn.Dropout3d if dimensions == 3 else nn.Dropout2d
     return nn.Sequential(
         conv(dimensions, inputs, outputs, 3),
@@ -42,7 +42,7 @@ def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
         conv(dimensions, outputs, outputs, 3),
         batch_norm(dimensions, outputs),
         nn.ReLU(inplace=True),
-        dropout(0.1),
+        dropout(dropped),
     )
 
 
@@ -53,7 +53,7 @@ class FusedUNet(nn.Module):
     (`input_conv`, optionally `learned_upsample`, `enc1..4`, `bottleneck`, `dec4..1`, `final_conv`,
     `context_input_conv`, `context_proj1..4`, `context_fusion1..4`). The encoder itself does not
     see context. In addition to that family, conditions modulate each encoder level and the
-    bottleneck (`film1..5`).
+    bottleneck (`film1..5`), and the output where that is asked for (`film6`).
 
     Parameters
     ----------
@@ -75,6 +75,10 @@ class FusedUNet(nn.Module):
         Factor by which learned layers upsample both inputs before the first level.
     conditions : sequence of {"month", "biome"}
         Metadata that condition the network; 2 dimensions only.
+    conditioned_output : bool
+        Whether the conditions also scale and shift the output (`film6`).
+    dropout : float
+        Share of channels dropped in training; twice that at the bottleneck.
     """
 
     def __init__(
@@ -89,6 +93,8 @@ class FusedUNet(nn.Module):
         dimensions: int = 3,
         learned_upsampling: int | None = None,
         conditions: Sequence[Condition] = (),
+        conditioned_output: bool = False,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.fusion: Fusion = fusion
@@ -103,12 +109,14 @@ class FusedUNet(nn.Module):
         )
         for level in range(LEVELS):
             name = f"enc{level + 1}"
-            self.add_module(name, _block(dimensions, widths[max(0, level - 1)], widths[level]))
-        self.bottleneck = _block(dimensions, widths[LEVELS - 1], widths[LEVELS])
-        self.dropout = nn.Dropout3d(0.2) if dimensions == 3 else nn.Dropout2d(0.2)
+            self.add_module(
+                name, _block(dimensions, widths[max(0, level - 1)], widths[level], dropout)
+            )
+        self.bottleneck = _block(dimensions, widths[LEVELS - 1], widths[LEVELS], dropout)
+        self.dropout = nn.Dropout3d(2 * dropout) if dimensions == 3 else nn.Dropout2d(2 * dropout)
         for level in reversed(range(LEVELS)):
             inputs = widths[level + 1] + widths[level]
-            self.add_module(f"dec{level + 1}", _block(dimensions, inputs, widths[level]))
+            self.add_module(f"dec{level + 1}", _block(dimensions, inputs, widths[level], dropout))
         self.final_conv = conv(dimensions, base_channels, classes, 1)
         if fusion != "none":
             self.context_input_conv = conv(dimensions, context_channels, base_channels, 1)
@@ -118,7 +126,8 @@ class FusedUNet(nn.Module):
             for level in range(LEVELS):
                 block = fusion_block(fusion, widths[level], dimensions)
                 self.add_module(f"context_fusion{level + 1}", block)
-        for level, width in enumerate(widths if conditions else ()):
+        outputs = [classes] if conditioned_output else []
+        for level, width in enumerate([*widths, *outputs] if conditions else ()):
             modulation = Modulation(condition_channels(self.conditions), width)
             self.add_module(f"film{level + 1}", modulation)
 
@@ -127,7 +136,7 @@ class FusedUNet(nn.Module):
         """Return an untrained network with the architecture in `spec`."""
         return cls(
             spec.input_channels,
-            len(spec.classes),
+            spec.scores,
             base_channels=spec.fused.base_channels,
             context_channels=spec.context_channels,
             max_channels=spec.fused.max_channels,
@@ -135,6 +144,8 @@ class FusedUNet(nn.Module):
             dimensions=spec.network.dimensions,
             learned_upsampling=spec.fused.learned_upsampling,
             conditions=spec.fused.conditions,
+            conditioned_output=spec.fused.correction == "filter",
+            dropout=spec.fused.dropout,
         )
 
     def forward(
@@ -213,7 +224,13 @@ class FusedUNet(nn.Module):
             mode = "trilinear" if self.dimensions == 3 else "bilinear"
             x = F.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
             x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
-        return cast(Tensor, self.final_conv(x))
+        scores = cast(Tensor, self.final_conv(x))
+        return self._modulated(scores, LEVELS + 1, conditions) if self.output_film else scores
+
+    @property
+    def output_film(self) -> bool:
+        """Whether the conditions modulate the output."""
+        return hasattr(self, f"film{LEVELS + 2}")
 
     def _modulated(self, x: Tensor, level: int, conditions: Tensor | None) -> Tensor:
         """Return the values of a level, modulated if the network takes conditions."""

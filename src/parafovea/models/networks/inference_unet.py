@@ -211,7 +211,9 @@ class InferenceUNet(nn.Module):
         self.decoder = nn.ModuleList(block[1:] for block in decoder)
         self.final_conv = source.final_conv
         self.films = nn.ModuleList(
-            getattr(source, f"film{level}") for level in (*levels, LEVELS + 1) if source.conditions
+            getattr(source, f"film{level}")
+            for level in (*levels, *range(LEVELS + 1, LEVELS + 2 + source.output_film))
+            if source.conditions
         )
 
     def forward(
@@ -248,7 +250,10 @@ class InferenceUNet(nn.Module):
             if guides is not None:
                 skip = self.fusions[level](skip, guides[level])
             x = self.decoder[level](self.join[level](x, skip))
-        return cast(Tensor, self.final_conv(x))
+        scores = cast(Tensor, self.final_conv(x))
+        if len(self.films) == LEVELS + 2:
+            return self._modulated(scores, LEVELS + 1, conditions)
+        return scores
 
     def _modulated(self, x: Tensor, level: int, conditions: Tensor | None) -> Tensor:
         return x if conditions is None else cast(Tensor, self.films[level](x, conditions))

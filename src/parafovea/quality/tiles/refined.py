@@ -40,6 +40,10 @@ TRUTH_MEASURES: tuple[Path, ...] = (("psnr",), ("ssim",), *MEASURES)
 GAINS: tuple[Path, ...] = (("gain", "psnr"), ("gain", "ssim"), ("gain", "improved"))
 
 
+#: Share of the pixels whose change of brightness was held back by more than half.
+HELD_BACK: Path = ("held_back",)
+
+
 def measures_of(comparison: str) -> tuple[Path, ...]:
     """Return the metrics of a tile in a comparison, without the comparison's name."""
     return MEASURES if comparison == "preservation" else TRUTH_MEASURES
@@ -59,6 +63,7 @@ def _comparison_paths(name: str) -> tuple[Path, ...]:
 TILE_PATHS: tuple[Path, ...] = (
     *((name, *measure) for name in COMPARISONS for measure in measures_of(name)),
     *GAINS[:2],
+    HELD_BACK,
 )
 
 #: Paths of the metrics of a folder of tiles, in the order of `quality.tsv`. Those of a tile are
@@ -69,6 +74,7 @@ FOLDER_PATHS: tuple[Path, ...] = (
     *COUNTS,
     *(path for name in COMPARISONS for path in _comparison_paths(name)),
     *GAINS,
+    HELD_BACK,
 )
 
 

@@ -17,6 +17,7 @@ from parafovea.quality.tiles.refined import (
     COMPARISONS,
     FOLDER_PATHS,
     GAINS,
+    HELD_BACK,
     TILE_PATHS,
     measures_of,
 )
@@ -24,6 +25,9 @@ from parafovea.quality.tiles.targets import TARGETS
 from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 
 Array = np.ndarray[Any, Any]
+
+#: Trust below which a change counts as held back.
+HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,11 @@ class TileScore:
 
 
 def score_tile(
-    refined: Array, source: Array | None, truth: Array | None, valid: Array | None = None
+    refined: Array,
+    source: Array | None,
+    truth: Array | None,
+    valid: Array | None = None,
+    trust: Array | None = None,
 ) -> TileScore:
     """Score a refined tile against its input and the truth.
 
@@ -65,6 +73,8 @@ def score_tile(
         not finite in any band are excluded.
     valid : (y, x) bool, optional
         Pixels to include; all by default.
+    trust : (y, x) float, optional
+        Share of the network's change of brightness that was made, in [0, 1].
 
     Returns
     -------
@@ -97,6 +107,8 @@ def score_tile(
     for path in GAINS[:2]:
         after, before = (values[name, path[1]] for name in ("accuracy", "accuracy_input"))
         values[path] = None if after is None or before is None else after - before
+    if trust is not None and inside.any():
+        values[HELD_BACK] = float((trust[inside] < HALF).mean())
     return TileScore(values, sums, int(inside.sum()))
 
 
@@ -206,7 +218,8 @@ class RefinedScorer:
             truth = None  # a block of a mosaic whose truth has a gap here
         # a radar image has no colours to compare, but its gaps are excluded
         valid = np.asarray(np.isfinite(source).all(axis=0))
-        score = score_tile(refined, source if self._files.optical else None, truth, valid)
+        trust = self._files.read_trust(entry)
+        score = score_tile(refined, source if self._files.optical else None, truth, valid, trust)
         self._tally.add(score)
         return TileRow(score.values, truth is not None, score.pixels, problem)
 

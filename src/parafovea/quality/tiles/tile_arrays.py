@@ -30,7 +30,7 @@ from parafovea.formats.tiles.npz import (
     read_array,
 )
 from parafovea.formats.tiles.reading import OpenedTile
-from parafovea.formats.tiles.results import REFINED
+from parafovea.formats.tiles.results import REFINED, TRUST
 from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, TileFile
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
 from parafovea.runtime.optional_packages import extras_named
@@ -187,6 +187,24 @@ class TileFiles:
             stored = read_array(entry.output, REFINED)
             values = _checked(stored, entry, entry.output, bands=len(self.outputs))
         return values[[self.outputs.index(band) for band in OPTICAL]]
+
+    def read_trust(self, entry: TileEntry) -> Array | None:
+        """Return the trust in a refined tile, (y, x) float; None where its model tells none.
+
+        A mosaic has none.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
+        if entry.corner is not None:
+            return None
+        with _result(entry, "predict_tiles"), closing(Content(entry.output)) as content:
+            if content.key((TRUST, REFINED)) != TRUST:
+                return None
+            values = _checked(content.array(TRUST), entry, entry.output, bands=None)
+        return values.astype(np.float32)
 
     def read_classes(self, entry: TileEntry) -> Array:
         """Return a segmented tile, (y, x) class indices.

@@ -84,6 +84,9 @@ class RefinedReport:
         if gain is not None:
             more = "more" if gain >= 0 else "less"
             words += f", {abs(gain):.1f} dB {more} than the input"
+        held = _value(metrics, "held_back")
+        if held is not None:
+            words += f"; {per_cent(held)} of the pixels kept near the input"
         return words
 
     def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:

@@ -14,17 +14,21 @@ from parafovea.errors import TrainingError
 from parafovea.formats import Source
 from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.activation import activated
+from parafovea.models.correction import corrections, place_mean
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.quality.tiles.image_metrics import psnr_of, vegetation_index
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.band_truth import BandTruth
-from parafovea.training.losses import RefinementLoss
+from parafovea.training.losses import RefinementLoss, harm, surprise
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.training_truth import TrainingWindow
 
 #: Bands of the NDVI: red and near infrared.
 VEGETATION = ("B04", "B08")
+
+#: Weight of the expected errors, which must not rule over the bands.
+DOUBTED = 0.005
 
 #: Rows of planes compared at once.
 SLAB = 16
@@ -79,16 +83,31 @@ class RefinementObjective:
         A pixel whose truth is unknown counts as right.
         """
         wanted, base = self._parts(targets)
+        if base is not None and self._spec.corrects:
+            return self._loss_of_correction(logits, base, wanted)
         found = logits.sigmoid() if base is None else base + logits
         known, fixed = wanted.isfinite(), found.detach()
         wanted, found = torch.where(known, wanted, fixed), torch.where(known, found, fixed)
         return cast(Tensor, self._loss(found, wanted))
 
+    def _loss_of_correction(self, scores: Tensor, base: Tensor, wanted: Tensor) -> Tensor:
+        """Return the loss of bands that are filtered, with those of harm and of expected errors."""
+        change, error = corrections(scores, base)
+        found = base + change
+        known, fixed = wanted.isfinite(), found.detach()
+        wanted = torch.where(known, wanted, fixed)
+        found = torch.where(known, found, fixed)
+        base = torch.where(known, base, fixed)
+        loss = cast(Tensor, self._loss(found, wanted))
+        loss = loss + harm(found, base, wanted)
+        return loss + DOUBTED * surprise(place_mean(fixed - wanted), error)
+
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
         """Accumulate the squared errors of a batch."""
         targets = torch.stack([self.target(window) for window in windows]).to(logits.device)
         wanted, base = self._parts(targets.reshape(len(windows), -1, *logits.shape[2:]))
-        found = activated(logits, self._spec.activation, base)
+        # as they are, so that the checkpoint does not depend on how much is held back
+        found = activated(logits, self._spec.activation, base, caution=0.0)
         known = wanted.isfinite()
         before = math.nan if base is None else _squares(base - wanted, known)
         self._squares.append((before, _squares(found - wanted, known), int(known.sum())))
