@@ -21,6 +21,9 @@ EUROSAT = (*(f"B{number:02d}" for number in range(1, 13)), "B8A")
 #: Where B02, B03, B04 and B08 are among the thirteen bands of the product.
 OF_THIRTEEN = [1, 2, 3, 7]
 
+#: Side of a quarter of a scene of eo-learn.
+QUARTER = 48
+
 #: Tiles of one size: what the smallest examples have.
 SIDE = 64
 
@@ -45,6 +48,27 @@ def examples(root: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
     for name, values in found.items():
         if not is_clouded(values):
             yield name, values.astype(np.float64)
+
+
+def quarters(root: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield the name and the reflectance of quarters of eo-learn's scenes, clouds included.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the real data.
+    """
+    scenes = np.load(root / "s2/eolearn/REFERENCE_SCENES.npy", allow_pickle=False)
+    for number, scene in enumerate(scenes):
+        values = np.clip(np.moveaxis(scene[..., OF_THIRTEEN], -1, 0).astype(np.float64), 0, 1)
+        for part, quarter in enumerate(cut(values, (QUARTER, QUARTER))):
+            yield f"eolearn_{number}_{part}", quarter
+
+
+def cut(values: NDArray[np.float64], size: tuple[int, int]) -> list[NDArray[np.float64]]:
+    """Return the whole tiles of a size in an image (band, y, x), row by row."""
+    rows, columns = (range(0, n - m + 1, m) for n, m in zip(values.shape[1:], size, strict=True))
+    return [values[:, y : y + size[0], x : x + size[1]] for y in rows for x in columns]
 
 
 def flood(root: Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.real_tiles.places import examples, flood
-from benchmarks.real_tiles.series import Date, read_series, series_file, split
+from benchmarks.real_tiles.places import cut, examples, flood, quarters
+from benchmarks.real_tiles.series import HAZY, Date, read_series, series_file, split
 from parafovea.formats.tiles.npz import write_tile
 from parafovea_phantoms.landscapes.degradation import REACH, Acquisition
 
@@ -26,7 +26,13 @@ PIXEL = 10.0
 MONTHS = range(1, 13)
 
 #: Seeds: of a date, its number in the calendar times this and the month; of examples, from here on.
-PER_DATE, OTHERS = 100, 1000
+PER_DATE, OTHERS, QUARTERS, FLOOD_PARTS = 100, 1000, 1100, 1200
+
+#: Every so many of the clouded dates is refined, too.
+CLOUDED_STEP = 3
+
+#: Pixels along y and x of the parts into which the flood is cut.
+FLOOD_PART = (128, 120)
 
 #: Temperate broadleaf forest, where the series and the examples are; Mediterranean, the flood.
 TEMPERATE, MEDITERRANEAN = 4, 12
@@ -65,7 +71,8 @@ def prepare(root: Path, data: Path) -> None:
         Folder of the real data.
     data : Path
         Where to write: `train`, `watch`, `test`, `places`, `flood_poor`, with the true images in
-        folders that end in `_truth`; `flood` and `flood_classes`.
+        folders that end in `_truth`; `clouded`, `quarters` and `flood_parts`, of which only the
+        worst tiles count; `flood` and `flood_classes`.
 
     Raises
     ------
@@ -79,16 +86,24 @@ def prepare(root: Path, data: Path) -> None:
     for date in dates:
         learned = uses[date.name] != "test"
         _write_date(data / uses[date.name], date, MONTHS if learned else (date.taken.month,))
-    reasons = ", ".join(f"{count} of {reason}" for reason, count in sorted(dropped.items()))
+    reasons = ", ".join(f"{len(each)} of {reason}" for reason, each in sorted(dropped.items()))
     counts = {use: list(uses.values()).count(use) for use in ("train", "watch", "test")}
-    logger.info("%d dates; left out %s", len(dates) + sum(dropped.values()), reasons)
+    logger.info("%d dates; left out %s", len(dates) + sum(map(len, dropped.values())), reasons)
     logger.info("dates by use: %s", ", ".join(f"{count} {use}" for use, count in counts.items()))
     for number, (name, values) in enumerate(examples(root)):
         facts = {"month": EXAMPLES_MONTH, "biome_code": TEMPERATE}
         _write_pair(data / "places", name, values, seed=OTHERS + number, facts=facts)
+    for date in dropped[HAZY][::CLOUDED_STEP]:
+        _write_date(data / "clouded", date, (date.taken.month,))
+    for number, (name, values) in enumerate(quarters(root)):
+        facts = {"month": EXAMPLES_MONTH, "biome_code": TEMPERATE}
+        _write_pair(data / "quarters", name, values, seed=QUARTERS + number, facts=facts)
     values, classes = flood(root)
     facts = {"month": FLOOD_MONTH, "biome_code": MEDITERRANEAN}
     _write_pair(data / "flood_poor", "spain", values, seed=OTHERS, facts=facts)
+    for number, part in enumerate(cut(values, FLOOD_PART)):
+        seed = FLOOD_PARTS + number
+        _write_pair(data / "flood_parts", f"spain_{number}", part, seed=seed, facts=facts)
     write_tile(data / "flood", "spain", {"opt_v1": values.astype(np.float32)}, facts)
     write_tile(data / "flood_classes", "spain", {"classes": classes}, facts)
 

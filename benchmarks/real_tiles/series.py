@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,9 @@ from parafovea_phantoms.landscapes.spectra import BANDS
 #: Blue reflectance above which a pixel is cloud or haze, and the share of such pixels, bright
 #: roofs among them, that a clear date may have.
 CLOUD, CLOUDED = 0.15, 0.03
+
+#: Why most dates are left out.
+HAZY = "cloud or haze"
 
 #: Near infrared below which a median says that the whole image lies in shade.
 SHADE = 0.15
@@ -72,14 +74,14 @@ def fault(stored: NDArray[np.float64]) -> str | None:
     if (stored == 0).any():
         return "incomplete"
     if is_clouded(stored):
-        return "cloud or haze"
+        return HAZY
     if np.median(stored[3]) < SHADE:
         return "shade"
     return "veiled" if stored[3].std() < VEILED else None
 
 
-def read_series(file: Path) -> tuple[list[Date], Counter[str]]:
-    """Return the dates that show the ground, and how many do not, by reason.
+def read_series(file: Path) -> tuple[list[Date], dict[str, list[Date]]]:
+    """Return the dates that show the ground, and those that do not, by reason.
 
     Parameters
     ----------
@@ -93,13 +95,12 @@ def read_series(file: Path) -> tuple[list[Date], Counter[str]]:
         unit = unit.decode() if isinstance(unit, bytes) else str(unit)
         start = datetime.fromisoformat(unit.removeprefix("seconds since "))
         seconds = data["timestamp"][()]
-    kept, dropped = [], Counter[str]()
+    kept: list[Date] = []
+    dropped: dict[str, list[Date]] = {}
     for values, after in zip(stack, seconds, strict=True):
+        date = Date(start + timedelta(seconds=int(after)), np.clip(values, 0, 1))
         reason = fault(values)
-        if reason is None:
-            kept.append(Date(start + timedelta(seconds=int(after)), np.clip(values, 0, 1)))
-        else:
-            dropped[reason] += 1
+        (kept if reason is None else dropped.setdefault(reason, [])).append(date)
     return kept, dropped
 
 

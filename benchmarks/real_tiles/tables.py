@@ -44,6 +44,11 @@ LOOKS = {
     "phantoms": ("refined, learned from phantoms", "#E69F00"),
 }
 
+#: Sets of which the harm done by the model of phantoms is counted, and a loss of PSNR in decibels
+#: that counts as harm.
+HARMED = ("test", "clouded", "quarters", "places", "flood_parts")
+FELT = 0.2
+
 #: Of the flood: the sample whose classes are scored, and what its images are.
 FLOOD = {
     "water_flood": "as measured",
@@ -56,7 +61,7 @@ FLOOD = {
 
 
 def write_tables(data: Path, results: Path) -> None:
-    """Write `dates.tsv`, `dates.png`, `places.tsv` and `flood.tsv` beside the results.
+    """Write `dates.tsv`, `dates.png`, `places.tsv`, `harm.tsv`, `flood.tsv` beside the results.
 
     Parameters
     ----------
@@ -79,6 +84,9 @@ def write_tables(data: Path, results: Path) -> None:
             _tell_worse(table, kind, name)
         if sample == "test":
             draw_months(table, results / "dates.png")
+    harmed = harm_table(results)
+    _write(harmed, results / "harm.tsv")
+    logger.info("harm\n%s", harmed.to_string())
     flood = flood_table(data, results)
     _write(flood, results / "flood.tsv")
     logger.info("flood\n%s", flood.to_string())
@@ -111,6 +119,28 @@ def compared(results: Path, sample: str) -> pd.DataFrame:
         for kind, table in tables.items():
             found[f"{measure.name}.{kind}"] = table[f"accuracy.{measure.name}"]
     return pd.DataFrame(found).sort_index()
+
+
+def harm_table(results: Path) -> pd.DataFrame:
+    """Return what the model of phantoms did to sets of tiles, a row each set.
+
+    Returns
+    -------
+    DataFrame
+        Number of tiles; mean metrics before and after; number of tiles whose PSNR fell by more
+        than `FELT`, the least gain in PSNR, and the mean share of pixels kept near the input.
+    """
+    rows = {}
+    for sample in HARMED:
+        table = read_tile_quality(results / f"{sample}_optical" / "tile_quality.tsv")
+        row: dict[str, float] = {"tiles": len(table)}
+        for measure in MEASURES[1:]:
+            row[f"{measure.name}.degraded"] = table[f"accuracy_input.{measure.name}"].mean()
+            row[f"{measure.name}.phantoms"] = table[f"accuracy.{measure.name}"].mean()
+        gain = table["gain.psnr"]
+        row |= {"worse": int((gain < -FELT).sum()), "least_gain": gain.min()}
+        rows[sample] = {**row, "held_back": table["held_back"].mean()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("set")
 
 
 def flood_table(data: Path, results: Path) -> pd.DataFrame:
