@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib import rc_params_from_file
+from matplotlib import cycler, rc_params_from_file
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from parafovea.errors import ConfigError, shown
 from parafovea.report.inline_svg import inline_svg
-from parafovea.report.palette import INK, MUTED, PAPER_WHITE, RULE
+from parafovea.report.palette import CYCLE, INK, MUTED, PAPER_WHITE, RULE
 
 DPI = 200
 
@@ -45,15 +45,19 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "legend.frameon": False,
+    "axes.prop_cycle": cycler(color=CYCLE),
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.1,
 }
 
-#: What no style file changes: with another salt, or none, equal figures have other bytes.
-FIXED: dict[str, Any] = {"svg.hashsalt": STYLE["svg.hashsalt"]}
+#: What no style file changes: with another salt, or none, equal figures have other bytes, and names
+#: with dollar signs would be formulas.
+FIXED: dict[str, Any] = {name: STYLE[name] for name in ("svg.hashsalt", "text.parse_math")}
 
 #: Metadata of each format that would differ between runs.
 _DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
