@@ -13,7 +13,7 @@ from recorded_results import compared, make_everything
 from parafovea.config import read_project
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import stages
-from parafovea.report.canvas import STYLE, paper_style
+from parafovea.report.canvas import FIXED, STYLE, paper_style
 from parafovea.report.context_study_figure import HEIGHT, WIDTH, draw_study
 from parafovea.runtime.shipped_files import PUBLICATION, publication_style, shipped
 
@@ -38,10 +38,13 @@ def drawn(folder, style):
 
 
 def test_the_shipped_style_is_white_with_text_in_pdfs():
-    assert paper_style(SHIPPED) == {
-        "axes.facecolor": "white",
-        "pdf.fonttype": 42,
+    style = paper_style(SHIPPED)
+    assert style["axes.facecolor"] == "white"
+    assert style["pdf.fonttype"] == 42
+    # of which no file decides
+    assert {name: style[name] for name in FIXED} == {
         "svg.hashsalt": STYLE["svg.hashsalt"],
+        "text.parse_math": False,
     }
 
 

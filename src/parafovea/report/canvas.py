@@ -214,6 +214,9 @@ def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
     files : mapping of Path to str
         Files to write, each with its format: .svg, .pdf or .png.
     """
+    # each format would lay the figure out again, from where the one before left it
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for path, suffix in files.items():
         metadata = {_DATED[suffix]: None}
         figure.savefig(path, format=suffix.removeprefix("."), metadata=metadata)
