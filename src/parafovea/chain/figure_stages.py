@@ -208,8 +208,8 @@ def _require_tables(project: Project, name: str, measured: Measured) -> None:
         if not Path(path).exists():
             raise MissingSourceError(
                 f"{path} is missing, from which the figure {name!r} is drawn: get it from the "
-                f"repository, or measure it with `{measured.command}` (docs/paper_figures.md), or leave "
-                "these figures out with `measured: null` in the config"
+                f"repository, or measure it with `{measured.command}` (docs/paper_figures.md), or "
+                "leave these figures out with `measured: null` in the config"
             )
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
-from matplotlib import cycler, rc_params_from_file
+from matplotlib import rc_params_from_file
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from parafovea.errors import ConfigError, shown
 from parafovea.report.inline_svg import inline_svg

@@ -93,9 +93,9 @@ def found_by_diameter(score: DetectionScore, rate: float = COUNTED_AT) -> pd.Dat
     DataFrame
         A row for each range that has nodules: label, nodules, found.
     """
-    points = score.points.set_index("false_positives_per_scan")
+    threshold = float(score.points["threshold"].to_numpy()[OPERATING_POINTS.index(rate)])
     findings = score.matching.findings
-    found = findings["hit"] & (findings["probability"] >= points.loc[rate, "threshold"])
+    found = findings["hit"] & (findings["probability"] >= threshold)
     names = [f"< {DIAMETERS[0]:g}"]
     names += [f"{low:g}-{high:g}" for low, high in itertools.pairwise(DIAMETERS)]
     names += [f"≥ {DIAMETERS[-1]:g}"]
