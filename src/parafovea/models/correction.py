@@ -53,8 +53,8 @@ def corrections(scores: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
             f"{correction_channels(bands)}: was the network trained for other bands?"
         )
     offset, rest = scores[:, :bands], scores[:, bands:]
-    factors = rest[:, : bands**2].unflatten(1, (bands, bands))
-    gains = rest[:, bands**2 : -bands].unflatten(1, (len(DETAILS), bands))
+    factors = torch.unflatten(rest[:, : bands**2], 1, (bands, bands))
+    gains = torch.unflatten(rest[:, bands**2 : -bands], 1, (len(DETAILS), bands))
     change = offset + (factors * base[:, None]).sum(dim=2)
     finer = base
     for number, sigma in enumerate(DETAILS):
