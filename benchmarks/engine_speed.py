@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from benchmarks.engine_cost import resident_calls
+from benchmarks.engine_cost import RESIDENT, resident_calls
 from benchmarks.measure import in_turns
 from benchmarks.network_calls import replayed
 from benchmarks.samples import Bench, Sized, make_sample, read_fused_spec, times
@@ -49,11 +50,13 @@ def run(bench: Bench) -> list[Row]:
     size = bench.of(SIZE)
     logger.info("  preparing a phantom and its features")
     inputs = SampleInputs(make_sample(bench.scratch, spec, shape=size.shape), spec)
-    shard = Shard.of(inputs, spec, InferenceSettings(window=spec.window, overlap=0.5))
+    small = Shard.of(inputs, spec, InferenceSettings(window=spec.window, overlap=0.5))
+    chosen = Shard.of(inputs, spec, InferenceSettings())
     rows = []
     cpu = torch.device("cpu")
     for dtype in sorted({choose_dtype(name, cpu) for name in size.precisions}, key=str):
-        rows += _rows(bench, shard, dtype)
+        for shard in (small, chosen):
+            rows += _rows(bench, shard, dtype)
     return rows
 
 
@@ -64,12 +67,12 @@ def _rows(bench: Bench, shard: Shard, dtype: torch.dtype) -> list[Row]:
 
     torch_alone = predictor()
     calls = resident_calls(shard, torch_alone)
-    count = bench.of(SIZE).rounds * len(calls)
-    precision = str(dtype).removeprefix("torch.")
-    note = (
-        f"{len(calls)} windows of {times(shard.spec.window)} in memory, batch 1; conversion and "
-        "compilation do not count"
-    )
+    # As many voxels as in the model's own windows.
+    window = shard.layout.window
+    share = math.prod(shard.spec.window) / math.prod(window)
+    count = max(1, round(bench.of(SIZE).rounds * RESIDENT * share))
+    what = f"{times(window)}, {str(dtype).removeprefix('torch.')}"
+    note = f"{count} windows in memory, batch 1; conversion and compilation do not count"
     found: dict[str, Engine] = {"torch": torch_alone.engine}
     missing: dict[str, str] = {}
     if is_installed("openvino"):
@@ -86,7 +89,7 @@ def _rows(bench: Bench, shard: Shard, dtype: torch.dtype) -> list[Row]:
         missing["torch.compile"] = str(error)
     seconds = in_turns(
         {
-            f"{name}, {precision}": partial(replayed, engine, calls, count=count)
+            f"{name}, {what}": partial(replayed, engine, calls, count=count)
             for name, engine in found.items()
         },
         repeats=bench.rounds(5),
@@ -97,6 +100,6 @@ def _rows(bench: Bench, shard: Shard, dtype: torch.dtype) -> list[Row]:
         for name in others
     ]
     return rows + [
-        Row(NAME, f"time of {name}, {precision} over torch", None, note=f"not run: {reason}")
+        Row(NAME, f"time of {name}, {what} over torch", None, note=f"not run: {reason}")
         for name, reason in missing.items()
     ]

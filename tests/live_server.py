@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import nibabel
 import numpy as np
 import psutil
 from chest_scan import Nodule, chest
+from free_port import free_port
 from tiny_detector import SHAPE, SPACING, save_detector
 
 from parafovea.geometry.grid import Grid
@@ -72,13 +72,6 @@ def write_scan(path: Path, *, radius: float = 8.0) -> None:
     voxels = chest(grid, [Nodule((0, 0, 55), radius)]).transpose(2, 1, 0).astype(np.int16)
     z, y, x = SPACING
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-x, -y, z, 1])), path)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], what: str, *, seconds: float = LONG) -> Any:

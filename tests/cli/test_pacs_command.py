@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from free_port import free_port
 from tiny_detector import save_detector
 from typer.testing import CliRunner
 
@@ -14,9 +15,6 @@ from parafovea.pacs.listening import Listening, ledger_path
 from parafovea.pacs.series_ledger import SeriesLedger
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
-
-#: Nothing else of the tests listens here.
-PORT = 50_112
 
 # pynetdicom leaves closing to the garbage collector where nobody listens
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -36,7 +34,7 @@ def write(folder: Path, **pacs) -> None:
     (folder / "config").mkdir(exist_ok=True)
     tasks = {"nodules": {"kind": "detection", "model": "models/tiny"}}
     tasks["cells"] = {"kind": "refinement", "model": "models/tiny"}
-    settings = {"tasks": tasks, "pacs": {"port": PORT, **pacs}}
+    settings = {"tasks": tasks, "pacs": {"port": free_port(), **pacs}}
     (folder / "config/config.yaml").write_text(yaml.safe_dump(settings))
 
 

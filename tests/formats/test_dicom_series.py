@@ -465,3 +465,22 @@ def test_zeros_are_not_read_as_elements_without_end(tmp_path, monkeypatch, head)
     (tmp_path / "slice.dcm").write_bytes(head + bytes(100_000))
     with pytest.raises(SourceError, match=r"slice\.dcm.* far more elements"):
         open_source(str(tmp_path))
+
+
+def test_headers_are_read_once_for_all_stages_and_again_when_a_slice_changes(tmp_path, monkeypatch):
+    volume = np.zeros((5, 4, 6), np.int16)
+    paths = write_series(tmp_path / "scan", volume)
+    read = []
+    partial = selection.read_partial
+    monkeypatch.setattr(
+        selection, "read_partial", lambda *a, **k: read.append(1) or partial(*a, **k)
+    )
+    first = open_source(str(tmp_path / "scan"))
+    count = len(read)
+    assert count >= len(paths)
+    assert open_source(str(tmp_path / "scan")).grid == first.grid
+    assert len(read) == count
+    # of the same size as before
+    save(slice_dataset(volume[0] + 7, (-100, -80, 30), spacing=(0.7, 0.8)), paths[0])
+    assert open_source(str(tmp_path / "scan")).read(Box((0, 0, 0), (1, 1, 1))).item() == 7
+    assert len(read) == 2 * count

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from parafovea.errors import GridError
 from parafovea.formats import nifti, open_source
-from parafovea.formats.nifti import write_heatmap, write_nifti
+from parafovea.formats.nifti import HEATMAP_STEPS, write_heatmap, write_nifti
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.scan_space import LPS_TO_RAS, ScanSpace
 
@@ -101,7 +101,9 @@ def test_a_heatmap_is_interpolated_linearly_where_the_scans_voxels_are(tmp_path)
     expected = np.clip((2 * z[:, None, None] + y[:, None] + 3 * x) / 200, 0, 1)
     assert found.dtype == np.float32
     inner = (slice(1, -1),) * 3
-    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-6)
+    half = 0.5 / HEATMAP_STEPS
+    np.testing.assert_allclose(found[inner], expected[inner], atol=half + 1e-6, rtol=0)
+    np.testing.assert_array_equal(found * HEATMAP_STEPS % 1, 0)
     np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
 
 
@@ -113,7 +115,7 @@ def test_a_peak_keeps_its_place_and_its_height_in_thick_slices(tmp_path):
     write_heatmap(tmp_path / "a.nii", _reader(heatmap), grid, space=space)
     found = np.asarray(nibabel.load(tmp_path / "a.nii").dataobj).T
     assert np.unravel_index(found.argmax(), found.shape) == (4, 20, 10)
-    assert found.max() == np.float32(0.9)
+    assert found.max() == pytest.approx(0.9, abs=0.5 / HEATMAP_STEPS)
 
 
 def test_a_heatmap_lies_on_a_dicom_series_for_itk(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from dicom_slices import slice_dataset
+from free_port import free_port
 from pydicom.dataset import FileDataset
 from pynetdicom import AE
 
@@ -29,13 +29,6 @@ PEERS: dict[str, Any] = {
         "port": 9,
     }
 }
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def pacs_settings(**changes: Any) -> PacsSettings:

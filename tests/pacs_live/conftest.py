@@ -11,8 +11,9 @@ import pytest
 # the small project of the service's tests
 sys.path.insert(0, str(Path(__file__).parents[1] / "service_live"))
 
+from free_port import free_port
 from listener import TITLE, Listener
-from live_server import free_port, make_project
+from live_server import make_project
 from orthanc import PASSWORD, USER, Orthanc, obstacle
 from orthanc import TITLE as ARCHIVE
 

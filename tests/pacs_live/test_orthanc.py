@@ -13,8 +13,9 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_slices import AXIAL, OBLIQUE, PATIENT
+from free_port import free_port
 from listener import TITLE, Listener, series_uid, study_uid, write_scan
-from live_server import free_port, wait_for
+from live_server import wait_for
 from orthanc import TITLE as ARCHIVE
 from orthanc import Orthanc, storescu
 

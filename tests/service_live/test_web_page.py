@@ -328,6 +328,27 @@ def test_a_tab_that_nobody_looks_at_holds_no_connection(server, tmp_path):
     run(drive)
 
 
+def test_a_service_that_cannot_be_reached_at_first_is_tried_again(server, tmp_path):
+    async def drive() -> None:
+        async with page_of(server, tmp_path / "profile") as page:
+            missing = "const called = window.fetch; window.fetch = (...asked) => called(...asked)"
+            missing += (
+                ".then((answer) => window.isThere ? answer : Promise.reject(new TypeError()))"
+            )
+            await page.call("Page.addScriptToEvaluateOnNewDocument", source=missing)
+            await page.call("Page.reload")
+            await page.until("document.getElementById('upload-error')?.textContent")
+            assert "cannot be reached" in await page.ask(
+                "document.getElementById('upload-error').textContent"
+            )
+            assert await page.ask("document.querySelectorAll('#task option').length") == 0
+            await page.ask("window.isThere = true")
+            await page.until("document.querySelector('#task option')")
+            assert await page.ask("document.getElementById('upload-error').textContent") == ""
+
+    run(drive)
+
+
 @pytest.fixture(scope="module")
 def tile_server(tmp_path_factory) -> Iterator[LiveServer]:
     """Yield a service that refines tiles and wants a key."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +247,29 @@ def test_killed_between_its_two_checkpoints_it_still_ends_with_the_best_weights(
     best = int(history["step"][history["validation_iou"].idxmax()])
     assert best > 4, "the first checkpoint is the best: this tells nothing"
     assert load_model(model)[0].training["best_step"] == best
+
+
+def test_terminated_it_fails_and_goes_on_later(
+    tmp_path: Path,
+    undisturbed: Path,
+    sample: TrainingSample,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = FusionTask.training_step
+
+    def terminated(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
+        if self.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, windows, batch_index)
+
+    monkeypatch.setattr(FusionTask, "training_step", terminated)
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path, sample, recipe)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not (tmp_path / "model").exists()
+    monkeypatch.setattr(FusionTask, "training_step", plain)
+    assert content(train(tmp_path, sample, recipe)) == content(undisturbed)
 
 
 def test_a_checkpoint_of_another_training_is_not_resumed(

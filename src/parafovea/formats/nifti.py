@@ -330,6 +330,10 @@ def _unpacked_size(path: str, enough: int) -> int:
 SLAB_VOXELS = 2**23
 
 
+#: Number of steps from 0 to 1 in a heatmap's file, a power of two
+HEATMAP_STEPS = 4096
+
+
 def write_heatmap(path: Path, read: ReadBox, grid: Grid, *, space: ScanSpace) -> None:
     """Write a heatmap from the model's grid on the voxels of its scan.
 
@@ -347,12 +351,17 @@ def write_heatmap(path: Path, read: ReadBox, grid: Grid, *, space: ScanSpace) ->
     Notes
     -----
     Values are float32 in [0, 1], interpolated linearly at the centres of the scan's voxels; beyond
-    the border of the heatmap, its outermost values are repeated.
+    the border of the heatmap, its outermost values are repeated. They are multiples of
+    1 / `HEATMAP_STEPS`: a network's answer has no more meaning than that, and the file of a
+    phantom chest of 300 x 512 x 512 voxels has 32 MB instead of 232 MB.
     """
     target = space.grid.converted(grid.unit)
 
     def resampled(box: Box) -> NDArray[np.float32]:
         values = resample_box(read, grid, target, box, antialias=False)
+        values *= HEATMAP_STEPS
+        np.rint(values, out=values)
+        values /= HEATMAP_STEPS
         return np.clip(values, 0, 1, out=values)
 
     write_nifti(path, resampled, space=space, limits=(0.0, 1.0))

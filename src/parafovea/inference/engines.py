@@ -41,12 +41,12 @@ def choose_engine(
 ) -> EngineName:
     """Return the engine to use, resolving `engine: auto`.
 
-    auto selects the engine that was faster. In bfloat16 this is torch: the prepared network took
-    88 ms per window, OpenVINO 95 ms (two cores with bfloat16 instructions, windows of 64³, the
-    model `cell`). A CPU without such instructions computes in float32, where OpenVINO took two
-    thirds of torch's time for the network as trained (0.38 s and 0.56 s; the prepared network has
-    not been measured yet), so that auto selects OpenVINO if it is installed. `make bench` shows
-    both precisions of a machine.
+    auto selects the engine that was faster, with small windows: of 64³ voxels (two cores, the model
+    `cell`), OpenVINO took 1.01 times torch's time in bfloat16, and in float32, which a CPU without
+    such instructions computes in, 0.69. In the windows that are chosen by default, 3 to 10 times as
+    large, both take about the same time in float32 (0.92 to 1.06, of AVX-512 and of AVX2 alone),
+    after 2 seconds for OpenVINO's compilation, so that it is not installed by default. The rows
+    `engines` of the benchmarks show it for a machine.
 
     Parameters
     ----------

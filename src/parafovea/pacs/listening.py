@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import ipaddress
@@ -83,43 +84,44 @@ class Listening:
                 target_archive(pacs, pacs.target(name)).close()
         self._settings = pacs
         self._spool = Spool(service.spool)
-        self._lock = self._locked(service.spool)
-        self._queue = JobQueue(self._spool.database)
-        self._ledger = SeriesLedger(ledger_path(self._spool))
-        self._intake = SeriesIntake(
-            pacs,
-            self._spool,
-            self._queue,
-            self._ledger,
-            min_free=service.min_free,
-            max_queued=service.max_queued,
-        )
-        self._storing = ResultStoring(
-            self._ledger,
-            self._queue,
-            self._spool,
-            functools.partial(target_archive, pacs),
-            give_up=pacs.give_up_seconds,
-        )
-        self._workers = WorkerProcesses(service, self._spool, self._queue)
-        try:
+        with contextlib.ExitStack() as opened:
+            self._lock_spool(service.spool, opened)
+            self._queue = JobQueue(self._spool.database)
+            opened.callback(self._queue.close)
+            self._ledger = SeriesLedger(ledger_path(self._spool))
+            opened.callback(self._ledger.close)
+            self._intake = SeriesIntake(
+                pacs,
+                self._spool,
+                self._queue,
+                self._ledger,
+                min_free=service.min_free,
+                max_queued=service.max_queued,
+            )
+            self._storing = ResultStoring(
+                self._ledger,
+                self._queue,
+                self._spool,
+                functools.partial(target_archive, pacs),
+                give_up=pacs.give_up_seconds,
+            )
+            self._workers = WorkerProcesses(service, self._spool, self._queue)
             self._receiver = Receiver(pacs, self._intake)
-        except BaseException:
-            self._close_files()
-            raise
+            opened.callback(self._receiver.close)
+            # closed here if any of them cannot be opened, otherwise by `close`
+            self._opened = opened.pop_all()
         self._stop = threading.Event()
 
-    def _locked(self, folder: Path) -> int:
+    def _lock_spool(self, folder: Path, opened: contextlib.ExitStack) -> None:
         file = os.open(self._spool.root / "pacs.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        opened.callback(os.close, file)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(file)
             raise ConfigError(
                 f"another parafovea pacs listen has the folder {folder}: choose another one with "
                 "--spool"
             ) from None
-        return file
 
     def stop(self, *_: Any) -> None:
         """End `run`; may be called by a signal."""
@@ -162,13 +164,7 @@ class Listening:
 
     def close(self) -> None:
         """Let go of the address and the spool."""
-        self._receiver.close()
-        self._close_files()
-
-    def _close_files(self) -> None:
-        self._ledger.close()
-        self._queue.close()
-        os.close(self._lock)
+        self._opened.close()
 
 
 def _require_address(host: str) -> None:

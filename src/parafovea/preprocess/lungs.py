@@ -96,10 +96,16 @@ def _closed(lungs: Array, spacing: tuple[float, float, float]) -> Array:
     wide = np.pad(lungs, margin)
     labels, count = ndimage.label(wide)
     result = np.zeros(wide.shape, bool)
-    for label in range(1, count + 1):
-        grown = ndimage.distance_transform_edt(labels != label, sampling=spacing) <= reach
+    for label, found in enumerate(ndimage.find_objects(labels, count), start=1):
+        # what is farther away than the margin makes no difference
+        place = tuple(
+            slice(part.start - before, part.stop + after)
+            for part, (before, after) in zip(found, margin, strict=True)
+        )
+        lung = labels[place] == label
+        grown = ndimage.distance_transform_edt(~lung, sampling=spacing) <= reach
         shrunk = ndimage.distance_transform_edt(grown, sampling=spacing) > reach
-        result |= ndimage.binary_fill_holes(shrunk | (labels == label))
+        result[place] |= ndimage.binary_fill_holes(shrunk | lung)
     inner = tuple(slice(a, -b) for a, b in margin)
     return np.asarray(result[inner])
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
+import signal
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from parafovea import __version__
 from parafovea.kinds.reference import resolve
@@ -207,7 +210,8 @@ def train_model(
     last = folder / "last.ckpt"
     if last.is_file():
         logger.info("resuming from %s", last)
-    trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    with _failing_if_terminated():
+        trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(best["state_dict"])
     scores = _volume_scores(trainer, task, check)
@@ -235,6 +239,15 @@ def train_model(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _failing_if_terminated() -> Iterator[None]:
+    """Exit as a terminated process does; Lightning would end it with the status of a success."""
+    try:
+        yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
 def _volume_scores(
     trainer: L.Trainer, task: FusionTask, samples: Sequence[OpenSample]
 ) -> dict[str, float | None]:
@@ -245,7 +258,8 @@ def _volume_scores(
         outputs = [Path(folder) / f"{number}.zarr" for number in range(len(samples))]
         task.rebuild(samples, outputs, inference)
         windows = VolumeWindows(samples, spec.window, overlap=OVERLAP)
-        trainer.test(task, _loader(windows, task.settings.batch_size), verbose=False)
+        with _failing_if_terminated():
+            trainer.test(task, _loader(windows, task.settings.batch_size), verbose=False)
         predictions = [output.with_suffix(".prediction.zarr") for output in outputs]
         for output, prediction in zip(outputs, predictions, strict=True):
             blend_shards([output], prediction)

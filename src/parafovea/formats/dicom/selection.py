@@ -32,6 +32,7 @@ from parafovea.formats.dicom.frames import PER_FRAME, SHARED, has_frames
 from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
 from parafovea.formats.source import readable
 from parafovea.formats.unpacking import LARGEST_EXTENSION, LARGEST_SLICE
+from parafovea.runtime.kept_objects import KeptObjects
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,6 +83,10 @@ MOST_PIECES = 2**22
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
+#: The series that was read last: a scan is opened by several stages of one process.
+_READ = KeptObjects(1)
+
+
 def read_headers(contents: Contents, *, series: str | None = None) -> list[SliceHeader]:
     """Return the slices of one series; files that are not images are skipped, counted and logged.
 
@@ -106,6 +111,11 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
         or a file named like a slice is not one; or if there are several series and none is
         selected.
     """
+    asked = (contents.path, series)
+    return list(_READ.get(asked, contents.path, lambda: _read_headers(contents, series)))
+
+
+def _read_headers(contents: Contents, series: str | None) -> list[SliceHeader]:
     images: dict[str, list[ImageHeader]] = {}
     others: list[str] = []
     foreign: list[str] = []

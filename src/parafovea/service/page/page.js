@@ -8,6 +8,9 @@ import { UploadForm, uploadNames } from "./upload_form.js";
 
 const RESULT = "#job=";
 
+// Milliseconds until a service that could not be reached is tried again.
+const AGAIN = 5000;
+
 const result = new JobResult();
 const form = new UploadForm(() => list.refresh());
 const list = new JobList((job) => {
@@ -34,6 +37,7 @@ function askForKey(error) {
 async function start() {
   try {
     form.offer(await tasks());
+    byId("upload-error").textContent = "";
     byId("access").hidden = true;
     byId("upload").hidden = byId("jobs").hidden = false;
     await list.refresh();
@@ -41,6 +45,8 @@ async function start() {
   } catch (error) {
     if (error.status === 401) askForKey(error);
     else byId("upload-error").textContent = error.message;
+    // a service that starts later is found
+    if (error.status === 0) setTimeout(start, AGAIN);
   }
 }
 
