@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-service test-crate docs tables diagrams lint lock bench bench-quick clean
+.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-service test-crate docs tables figures diagrams lint lock bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3] [TORCH=cpu]"
@@ -105,6 +105,10 @@ docs: $(DEV) ## Build the documentation site in site/, offline; any warning is a
 
 tables: $(DEV) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
 	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page
+
+figures: $(RUN) ## Draw the figures of docs/ from the tables in docs/figures.
+	$(BIN)/snakemake --cores $(CORES) figures
+	cp results/figures/docs/*.png docs/images/
 
 diagrams: $(DEV) ## Draw the diagrams of docs/ for the site, after an edit of their text.
 	$(PIP) --no-deps --target $(VENV)/diagrams --upgrade merman==0.9.2

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from benchmarks.water import score_water
+from parafovea.chain.figure_stages import MEASURED
 from parafovea.quality.tiles.tile_quality import read_tile_quality
-from parafovea.report.canvas import Drawing, new_figure, save, styled
+from parafovea.report.tiles.month_figure import DEGRADED, MEASURES, Measure, draw_months
+from parafovea.runtime.shipped_files import publication_style
 from parafovea.storage.store import replacing
 
 logger = logging.getLogger("benchmarks")
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A metric of a tile: its name, its label, and whether more is better."""
-
-    name: str
-    label: str
-    rises: bool
-
-
-MEASURES = (
-    Measure("rmse", "RMSE", False),
-    Measure("psnr", "PSNR [dB]", True),
-    Measure("ndvi_rmse", "NDVI RMSE", False),
-    Measure("edge_correlation", "edge correlation (B08)", True),
-)
-
 #: The two refinements, by the end of their samples' names: the name in tables.
 REFINED = {"": "refined", "_optical": "phantoms"}
 
-#: Of the figure: label and colour of each kind of image.
-LOOKS = {
-    "degraded": ("degraded", "#8A8F98"),
-    "refined": ("refined, learned from other dates", "#0072B2"),
-    "phantoms": ("refined, learned from phantoms", "#E69F00"),
-}
+#: Of the figure: words for each kind of image.
+LABELS = MEASURED["real_tiles"].options["labels"]
+
+#: Kinds of images, the one first that is refined.
+KINDS = (DEGRADED, *REFINED.values())
 
 #: Of the flood: the sample whose classes are scored, and what its images are.
 FLOOD = {
@@ -56,7 +39,7 @@ FLOOD = {
 
 
 def write_tables(data: Path, results: Path) -> None:
-    """Write `dates.tsv`, `dates.png`, `places.tsv` and `flood.tsv` beside the results.
+    """Write `dates.tsv` and its figure, `places.tsv` and `flood.tsv` beside the results.
 
     Parameters
     ----------
@@ -78,7 +61,7 @@ def write_tables(data: Path, results: Path) -> None:
         for kind in REFINED.values():
             _tell_worse(table, kind, name)
         if sample == "test":
-            draw_months(table, results / "dates.png")
+            _draw_dates(table, results)
     flood = flood_table(data, results)
     _write(flood, results / "flood.tsv")
     logger.info("flood\n%s", flood.to_string())
@@ -147,7 +130,7 @@ def _means(table: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over the tiles, a row each kind of image, a column each metric."""
     rows = {
         kind: {each.name: table[f"{each.name}.{kind}"].mean() for each in MEASURES}
-        for kind in LOOKS
+        for kind in KINDS
     }
     return pd.DataFrame.from_dict(rows, orient="index").round(4)
 
@@ -157,39 +140,11 @@ def _write(table: pd.DataFrame, path: Path) -> None:
         table.to_csv(partial, sep="\t", float_format="%.5g")
 
 
-def draw_months(table: pd.DataFrame, path: Path) -> None:
-    """Draw each metric by month: a dot a date, a line through the means of months.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `compared`.
-    path : Path
-        PNG to write.
-    """
-    with styled(), replacing(path) as partial:
-        figure = new_figure(9.0, 5.4, layout="constrained")
-        for axes, measure in zip(figure.subplots(2, 2).flat, MEASURES, strict=True):
-            _draw_measure(axes, table, measure)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(LOOKS))
-        caption = "Distance to the true image by month; a dot a date, lines through monthly means."
-        save(figure, Drawing(partial, "Real tiles by month", caption))
-
-
-def _draw_measure(axes: Axes, table: pd.DataFrame, measure: Measure) -> None:
-    for place, (kind, (label, colour)) in enumerate(LOOKS.items()):
-        values = table[f"{measure.name}.{kind}"]
-        means = values.groupby(table["month"]).mean()
-        # months without a date break the line
-        axes.plot(
-            means.reindex(range(1, 13)), "_-", color=colour, linewidth=1.4, ms=11, label=label
-        )
-        shifted = table["month"].to_numpy() + 0.12 * (place - 1)
-        axes.scatter(shifted, values, s=12, color=colour, linewidths=0, alpha=0.75, zorder=3)
-    axes.set_title(measure.label, loc="left")
-    axes.set_xticks(np.arange(1, 13), list("JFMAMJJASOND"))
-    axes.set_xlim(0.5, 12.5)
-    axes.grid(axis="y", color="#E6E9ED", linewidth=0.6)
-    if not measure.rises:
-        axes.set_ylim(bottom=0)
+def _draw_dates(table: pd.DataFrame, results: Path) -> None:
+    """Draw dates.svg, .pdf and .png, as `snakemake figures` draws the table of docs/figures."""
+    with ExitStack() as stack:
+        files = {
+            stack.enter_context(replacing(results / f"dates{suffix}")): suffix
+            for suffix in (".svg", ".pdf", ".png")
+        }
+        draw_months(table, files, style=Path(publication_style()), labels=LABELS)

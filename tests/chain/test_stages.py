@@ -35,6 +35,8 @@ JOBS: dict[str, dict[str, str]] = {
     "score_model": {"variant": "none", "seed": "0"},
     "plot_context_study": {},
     "plot_feature_study": {},
+    "draw_measured": {"figure": "windows"},
+    "draw_results": {},
     # its sample is no DICOM series, which the stage alone finds out
     "export_dicom": {"sample": "scan"},
 }
@@ -95,6 +97,7 @@ def everything(project_folder: Any, recipe: Any, monkeypatch: pytest.MonkeyPatch
     for name, source in (("mosaic", "data/a.tif"), ("fields", "tiles")):
         project_folder.rows.append([name, "optical", source, "", ""])
     project_folder.config["study"] = str(ROOT / "config/study.yaml")
+    project_folder.config["measured"] = str(ROOT / "docs/figures")
     project_folder.write()
     return read_project(path / "config/config.yaml")
 

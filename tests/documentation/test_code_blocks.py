@@ -128,6 +128,7 @@ def project(tmp_path_factory) -> Path:
     }
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "resources").symlink_to(ROOT / "resources")
+    (folder / "docs").symlink_to(ROOT / "docs")
     here = Path.cwd()
     os.chdir(folder)
     try:

@@ -37,7 +37,8 @@ def test_every_caption_renders_and_names_its_subject(path):
         "detection": DetectionSettings().model_dump(),
     }
     text = rendered(path.name, **params)
-    of_all = {"context_study.rst", "feature_study.rst", "froc.rst", "workflow.rst"}
+    figures = {"context_study.rst", "feature_study.rst", "measured_figure.rst"}
+    of_all = {*figures, "result_figures.rst", "froc.rst", "workflow.rst"}
     assert ("cell_7" in text) != (path.name in of_all or path.name.startswith("cohort"))
 
 

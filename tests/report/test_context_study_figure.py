@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parafovea.report.context_study_figure import draw_study, study_table
+from parafovea.report.context_study_figure import draw_study, overlaps, study_table
 from parafovea.runtime.shipped_files import PUBLICATION, shipped
 from parafovea.stages.plot_context_study import plot_context_study
 
@@ -68,12 +68,19 @@ def test_the_stage_joins_the_scores_of_all_models(tmp_path: Path) -> None:
         columns = ["fusion", "ratio", "seed", "metric", "value"]
         pd.concat([measured, other])[columns].to_csv(paths[-1], sep="\t", index=False)
     figures = [tmp_path / f"study.{kind}" for kind in ("svg", "pdf", "png")]
-    plot_context_study(paths, STYLE, tmp_path / "study.tsv", *figures, ratio=4)
-    table = pd.read_csv(tmp_path / "study.tsv", sep="\t")
+    tables = tmp_path / "study.tsv", tmp_path / "scores.tsv"
+    plot_context_study(paths, STYLE, *tables, *figures, ratio=4)
+    table = pd.read_csv(tables[0], sep="\t")
     assert len(table) == len(MODELS) * len(CLASSES)
     expected = study_table(scores()).set_index(["fusion", "ratio", "class"])["iou_mean"]
     found = table.set_index(["fusion", "ratio", "class"])["iou_mean"]
     assert (found - expected).abs().max() <= 5.1e-5
+    every = pd.read_csv(tables[1], sep="\t", keep_default_na=False)
+    assert len(every) == 2 * len(scores())
+    # the lines of all models draw the same figure
+    again = tmp_path / "again.svg"
+    draw_study(overlaps(every), {again: ".svg"}, ratio=4, style=STYLE)
+    assert again.read_bytes() == figures[0].read_bytes()
     assert figures[0].read_text().startswith("<?xml")
     assert figures[1].read_bytes().startswith(b"%PDF")
     assert figures[2].read_bytes().startswith(b"\x89PNG")

@@ -53,11 +53,14 @@ def test_the_stage_writes_the_same_bytes_again_and_reads_none_as_a_word(tmp_path
         lines.to_csv(paths[-1], sep="\t", index=False)
     written = []
     for turn in ("first", "second"):
-        outputs = [tmp_path / f"{turn}.{kind}" for kind in ("tsv", "svg", "pdf", "png")]
+        names = (".tsv", "_scores.tsv", ".svg", ".pdf", ".png")
+        outputs = [tmp_path / f"{turn}{name}" for name in names]
         plot_feature_study(paths, STYLE, *outputs, metrics=["psnr", "ndvi_rmse"])
         written.append([path.read_bytes() for path in outputs])
     assert written[0] == written[1]
     assert set(pd.read_csv(tmp_path / "first.tsv", sep="\t")["context"]) == {"none", "attention"}
+    every = pd.read_csv(tmp_path / "first_scores.tsv", sep="\t", keep_default_na=False)
+    assert sorted(every["value"]) == sorted(scores()["value"])
     text = (tmp_path / "first.svg").read_text()
     assert text.startswith("<?xml")
 

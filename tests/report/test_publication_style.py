@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,9 +12,10 @@ import pytest
 from recorded_results import compared, make_everything
 
 from parafovea.config import read_project
+from parafovea.config.loading import read_study
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import stages
-from parafovea.report.canvas import STYLE, paper_style
+from parafovea.report.canvas import FIXED, STYLE, paper_style
 from parafovea.report.context_study_figure import HEIGHT, WIDTH, draw_study
 from parafovea.runtime.shipped_files import PUBLICATION, publication_style, shipped
 
@@ -38,10 +40,13 @@ def drawn(folder, style):
 
 
 def test_the_shipped_style_is_white_with_text_in_pdfs():
-    assert paper_style(SHIPPED) == {
-        "axes.facecolor": "white",
-        "pdf.fonttype": 42,
+    style = paper_style(SHIPPED)
+    assert style["axes.facecolor"] == "white"
+    assert style["pdf.fonttype"] == 42
+    # of which no file decides
+    assert {name: style[name] for name in FIXED} == {
         "svg.hashsalt": STYLE["svg.hashsalt"],
+        "text.parse_math": False,
     }
 
 
@@ -50,11 +55,12 @@ def test_a_copy_of_the_style_gives_the_same_bytes_and_a_change_others(tmp_path):
     style.write_text(SHIPPED.read_text())
     before = drawn(tmp_path / "one", SHIPPED)
     assert drawn(tmp_path / "two", style) == before
-    style.write_text(SHIPPED.read_text() + "font.size: 12\n")
+    larger = SHIPPED.read_text().replace("font.size: 8.5", "font.size: 12")
+    style.write_text(larger)
     changed = drawn(tmp_path / "three", style)
     assert all(one != other for one, other in zip(before, changed, strict=True))
     # no salt would give other bytes each time
-    style.write_text(SHIPPED.read_text() + "font.size: 12\nsvg.hashsalt: None\n")
+    style.write_text(larger + "svg.hashsalt: None\n")
     assert drawn(tmp_path / "four", style) == changed
 
 
@@ -102,13 +108,16 @@ def test_the_project_has_its_own_style_or_the_shipped_one(tmp_path, monkeypatch)
 
 def test_stages_with_figures_for_papers_depend_on_the_style(monkeypatch):
     monkeypatch.chdir(SHIPPED.parents[1])
-    project = read_project(Path("config/config.yaml"))
+    plain = read_project(Path("config/config.yaml"))
+    project = replace(plain, study=read_study(Path("config/study.yaml")))
+    job = {"figure": "windows"}
     found = {
         name
         for name, stage in stages().items()
-        if stage.inputs.get("style") and stage.input_paths(project, {}).get("style") == PUBLICATION
+        if stage.inputs.get("style") and stage.input_paths(project, job).get("style") == PUBLICATION
     }
-    assert found == {"plot_context_study", "plot_feature_study", "summarize_cohort"}
+    drawn = {"draw_measured", "draw_results", "plot_context_study", "plot_feature_study"}
+    assert found == drawn | {"summarize_cohort"}
 
 
 def test_a_change_of_the_style_makes_the_figures_for_papers_stale_and_nothing_else(
@@ -127,7 +136,7 @@ def test_a_change_of_the_style_makes_the_figures_for_papers_stale_and_nothing_el
     style = Path(PUBLICATION)
     style.write_text(SHIPPED.read_text())
     make_everything()
-    style.write_text(SHIPPED.read_text() + "font.size: 7\n")
+    style.write_text(SHIPPED.read_text().replace("font.size: 8.5", "font.size: 7"))
     staleness = compared()
     found = staleness.statuses(staleness.jobs())
     assert {job.stage.name for job, status in found.items() if status != "done"} == {

@@ -16,6 +16,9 @@ def drawn_twice(folder, snakemake, name):
         assert "The results are in results" in text
         assert "report.html" not in text
         drawn.append({path.name: path.read_bytes() for path in figures.glob("[!.]*")})
-    assert set(drawn[0]) == {f"{name}.{kind}" for kind in ("tsv", "svg", "pdf", "png")}
+    assert set(drawn[0]) == {
+        f"{name}_scores.tsv",
+        *(f"{name}.{kind}" for kind in ("tsv", "svg", "pdf", "png")),
+    }
     assert drawn[0] == drawn[1]
     return pd.read_csv(figures / f"{name}.tsv", sep="\t")

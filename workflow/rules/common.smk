@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from parafovea import config as parafovea_config
+from parafovea.chain.figure_stages import figure_jobs
 from parafovea.chain.stage import CONSTRAINTS
 from parafovea.config.extras import require_packages
 from parafovea.config.snakemake_options import require_one_configfile
@@ -281,6 +282,21 @@ def wanted(wildcards):
             else []
         )
     return [*PROJECT.trainable, *found]
+
+
+def figures_wanted(wildcards):
+    """Return all figures for papers that can be drawn; end the run if there are none."""
+    try:
+        jobs = figure_jobs(PROJECT)
+    except ParafoveaError as error:
+        sys.exit(f"Nothing was drawn. {describe(error)}")
+    if PROJECT.study:
+        jobs.append((STAGES[PROJECT.study.drawn_by], {}))
+    return [
+        path
+        for stage, job in jobs
+        for path in stage.output_paths(PROJECT, job).values()
+    ]
 
 
 def left_out():

@@ -130,8 +130,3 @@ rule plot_feature_study:
         "Drawing the feature study"
     script:
         "../../scripts/plot_feature_study.py"
-
-
-rule figures:
-    input:
-        getattr(rules, PROJECT.studied.drawn_by).output,

@@ -36,6 +36,7 @@ CONSTRAINTS: Mapping[str, str] = {
     "seed": r"\d+",
     "member": "[A-Za-z0-9_-][A-Za-z0-9._-]*",
     "view": "[a-z0-9]+",
+    "figure": "[a-z][a-z0-9_]*",
     "variant": "[a-z][a-z0-9]*(?:_context)?",
 }
 

@@ -245,8 +245,10 @@ def _all_scores(project: Project, wildcards: Wildcards) -> Paths:
 def _drawn(name: str, content: str) -> dict[str, Output]:
     """Return the table and the figure of a study."""
     table, figure = (Caption(name, "Figures", text) for text in (f"{content}, means", content))
+    scores = Caption(name, "Figures", f"{content}, scores of all models")
     return {
         "table": Output(f"{layout.PAPER_FIGURES}/{name}.tsv", caption=table),
+        "lines": Output(f"{layout.PAPER_FIGURES}/{name}_scores.tsv", caption=scores),
         **{
             suffix: Output(f"{layout.PAPER_FIGURES}/{name}.{suffix}", caption=figure)
             for suffix in ("svg", "pdf", "png")

@@ -27,7 +27,7 @@ COPIED = (
 )
 
 #: Lines of the config that belong to the repository alone.
-_OWN = "study:"
+_OWN = "measured:"
 
 SNAKEFILE = '''\
 """The workflow of the installed parafovea, on the config and the sheet of this folder."""

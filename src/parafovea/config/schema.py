@@ -227,6 +227,11 @@ class Settings(Strict):
     )
     report: CohortReportSettings = CohortReportSettings()
     phantoms: Phantoms = Phantoms()
+    measured: NonEmpty | None = Field(
+        None,
+        description="Folder of tables of measured values, from which the target `figures` draws "
+        "the figures of the documentation.",
+    )
     study: NonEmpty | None = Field(
         None,
         description="Config file of a study of context or of features, drawn by the target "

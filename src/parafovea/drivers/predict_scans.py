@@ -325,7 +325,7 @@ def project_of(
         name: Sample(name, task, source, None, metadata, None, number)
         for number, (name, source) in enumerate(scans.items(), start=1)
     }
-    chosen_settings = {"tasks": tasks, "results": str(results), "study": None}
+    chosen_settings = {"tasks": tasks, "results": str(results), "study": None, "measured": None}
     try:
         project = assembled(settings.model_copy(update=chosen_settings), samples, sheet=SHEET)
     except ConfigError as error:

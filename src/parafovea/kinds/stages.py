@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from parafovea.chain import (
     cohort_stages,
+    figure_stages,
     phantom_stages,
     study_stages,
     tile_stages,
@@ -32,6 +33,7 @@ def stages() -> Mapping[str, Stage]:
         training_stages.train_model,
         *cohort_stages.STAGES,
         *study_stages.STAGES,
+        *figure_stages.STAGES,
     )
     return {stage.name: stage for stage in found}
 

@@ -17,10 +17,11 @@ import matplotlib.style
 from matplotlib import rc_params_from_file
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from parafovea.errors import ConfigError, shown
 from parafovea.report.inline_svg import inline_svg
-from parafovea.report.palette import INK, MUTED, PAPER_WHITE, RULE
+from parafovea.report.palette import CYCLE, INK, MUTED, PAPER_WHITE, RULE
 
 DPI = 200
 
@@ -45,15 +46,19 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "legend.frameon": False,
+    "axes.prop_cycle": cycler(color=CYCLE),
     "figure.constrained_layout.w_pad": 0.1,
     "figure.constrained_layout.h_pad": 0.1,
 }
 
-#: What no style file changes: with another salt, or none, equal figures have other bytes.
-FIXED: dict[str, Any] = {"svg.hashsalt": STYLE["svg.hashsalt"]}
+#: What no style file changes: with another salt, or none, equal figures have other bytes, and names
+#: with dollar signs would be formulas.
+FIXED: dict[str, Any] = {name: STYLE[name] for name in ("svg.hashsalt", "text.parse_math")}
 
 #: Metadata of each format that would differ between runs.
 _DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
@@ -210,6 +215,9 @@ def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
     files : mapping of Path to str
         Files to write, each with its format: .svg, .pdf or .png.
     """
+    # each format would lay the figure out again, from where the one before left it
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     for path, suffix in files.items():
         metadata = {_DATED[suffix]: None}
         figure.savefig(path, format=suffix.removeprefix("."), metadata=metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
-from parafovea.report.palette import INK, MUTED
-from parafovea.report.study_scores import over_seeds
-from parafovea.storage.class_colours import class_colours
+from parafovea.report.study_scores import draw_seeds, over_seeds
 
 #: Size in inches: two columns of a journal page.
 WIDTH, HEIGHT = 7.2, 3.2
@@ -27,12 +26,16 @@ BELOW: dict[str, Any] = {
     "loc": "upper center",
     "bbox_to_anchor": (0.5, -0.16),
     "ncols": 3,
-    "handlelength": 1.2,
-    "columnspacing": 1.4,
+    "columnspacing": 1.2,
 }
 
 FUSIONS = {"none": "no context", "concat": "concatenation", "attention": "attention"}
-FUSION_COLOURS = {"none": "#8A8F98", "concat": "#E69F00", "attention": "#0072B2"}
+
+#: Colour of the style and marker of each fusion.
+FUSION_LOOKS = {"none": ("C0", "o"), "concat": ("C2", "^"), "attention": ("C1", "s")}
+
+#: Colours of the style and markers of classes.
+CLASS_LOOKS = (("C2", "o"), ("C5", "s"), ("C3", "^"), ("C4", "D"), ("C6", "v"), ("C1", "P"))
 
 
 def overlaps(scores: pd.DataFrame) -> pd.DataFrame:
@@ -98,10 +101,8 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int, s
                 xytext=(-22, TITLE_PAD),
                 textcoords="offset points",
                 weight="bold",
-                size=11,
             )
-            axes.grid(axis="y", color="#E8EBEF", linewidth=0.6)
-            axes.set_axisbelow(True)
+            axes.grid(axis="y")
         low = float(scores["iou"].min())
         left.set_ylim(max(0.0, np.floor(10 * low - 0.5) / 10), 1)
         save_forms(figure, files)
@@ -118,20 +119,19 @@ def _values(scores: pd.DataFrame, **wanted: str | int) -> np.ndarray:
 def _fusions(axes: Axes, scores: pd.DataFrame, classes: Sequence[str], ratio: int) -> None:
     """Draw the seeds of each fusion by class, with a line at their mean."""
     for place, name in enumerate(classes):
-        for turn, (fusion, colour) in enumerate(FUSION_COLOURS.items()):
+        for turn, (fusion, (colour, marker)) in enumerate(FUSION_LOOKS.items()):
             near = {"ratio": 1 if fusion == "none" else ratio}
             values = _values(scores, fusion=fusion, **near, **{"class": name})
             x = place + 0.25 * (turn - 1)
-            spread = 0.05 * (np.arange(len(values)) - (len(values) - 1) / 2)
-            axes.hlines(values.mean(), x - 0.1, x + 0.1, color=colour, linewidth=2)
-            axes.plot(x + spread, values, ".", color=colour, markersize=5, alpha=0.7)
+            spread = 0.065 * (np.arange(len(values)) - (len(values) - 1) / 2)
+            draw_seeds(axes, x + spread, values, colour, marker, reach=0.1)
     axes.set_xticks(range(len(classes)), classes)
-    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    axes.tick_params(axis="x", length=0)
     axes.set_ylabel("IoU on unseen phantoms")
-    axes.set_title(f"Fusion (context {ratio} times coarser)", loc="left", pad=TITLE_PAD)
+    axes.set_title(f"Fusion (context {ratio} times coarser)")
     keys = [
-        Line2D([], [], color=colour, linewidth=2, label=FUSIONS[fusion])
-        for fusion, colour in FUSION_COLOURS.items()
+        Line2D([], [], color=colour, marker=marker, label=FUSIONS[fusion])
+        for fusion, (colour, marker) in FUSION_LOOKS.items()
     ]
     axes.legend(handles=keys, **BELOW)
 
@@ -140,18 +140,21 @@ def _spacings(axes: Axes, scores: pd.DataFrame, classes: Sequence[str]) -> None:
     """Draw the attention models over the context spacing, with no context at the left."""
     attention = scores[scores["fusion"] == "attention"]
     ratios = sorted(int(r) for r in attention["ratio"].unique())
-    colours = class_colours(len(classes) + 1)[1:]
-    for name, colour in zip(classes, colours, strict=True):
+    for place, name in enumerate(classes):
+        colour, marker = CLASS_LOOKS[place % len(CLASS_LOOKS)]
         points = [_values(scores, fusion="none", **{"class": name})]
         points += [_values(attention, ratio=r, **{"class": name}) for r in ratios]
         means = [float(values.mean()) for values in points]
-        axes.plot(range(1, len(means)), means[1:], color=colour, linewidth=1.6, label=name)
-        axes.plot([0, 1], means[:2], color=colour, linewidth=1, linestyle=":")
-        for place, values in enumerate(points):
-            axes.plot([place] * len(values), values, ".", color=colour, markersize=5, alpha=0.7)
+        axes.plot(range(1, len(means)), means[1:], color=colour)
+        axes.plot([0, 1], means[:2], color=colour, linestyle=":")
+        for x, values in enumerate(points):
+            axes.plot([x] * len(values), values, marker, color=colour, alpha=0.75)
     axes.set_xticks(range(len(ratios) + 1), ["none", *(f"{r}×" for r in ratios)])
     axes.set_xlim(-0.3, len(ratios) + 0.3)
     axes.set_xlabel("context spacing over local spacing")
-    axes.xaxis.label.set_color(MUTED)
-    axes.set_title("Spacing (attention)", loc="left", pad=TITLE_PAD)
-    axes.legend(**BELOW)
+    axes.set_title("Spacing (attention)")
+    keys = [
+        Line2D([], [], color=colour, marker=marker, label=name)
+        for name, (colour, marker) in zip(classes, itertools.cycle(CLASS_LOOKS), strict=False)
+    ]
+    axes.legend(handles=keys, **BELOW)

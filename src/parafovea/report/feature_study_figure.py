@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 
 from parafovea.errors import ConfigError
 from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
-from parafovea.report.palette import INK
-from parafovea.report.study_scores import over_seeds
+from parafovea.report.study_scores import draw_seeds, over_seeds
 
 #: Size of a panel in inches, and of what is around the panels.
 PANEL, HEIGHT = 2.9, 3.2
@@ -21,7 +20,8 @@ PANEL, HEIGHT = 2.9, 3.2
 #: Value of `context` in the scores of a model without context.
 WITHOUT = "none"
 
-COLOURS = {False: "#8A8F98", True: "#0072B2"}
+#: Colour of the style and marker without and with context.
+LOOKS = {False: ("C0", "o"), True: ("C1", "s")}
 NAMES = {False: "without context", True: "with context"}
 
 #: Axis labels of scores that are not of a class.
@@ -88,12 +88,11 @@ def draw_features(
         panels = figure.subplots(1, len(metrics), squeeze=False)[0]
         for axes, metric in zip(panels, metrics, strict=True):
             _panel(axes, scores[scores["metric"] == metric], names)
-            axes.set_title(label(metric), loc="left")
-            axes.grid(axis="y", color="#E8EBEF", linewidth=0.6)
-            axes.set_axisbelow(True)
+            axes.set_title(label(metric))
+            axes.grid(axis="y")
         keys = [
-            Line2D([], [], color=colour, linewidth=2, label=NAMES[wide])
-            for wide, colour in COLOURS.items()
+            Line2D([], [], color=colour, marker=marker, label=NAMES[wide])
+            for wide, (colour, marker) in LOOKS.items()
         ]
         figure.legend(handles=keys, loc="outside lower center", ncols=2)
         save_forms(figure, files)
@@ -109,14 +108,12 @@ def label(metric: str) -> str:
 def _panel(axes: Axes, scores: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw the seeds of each model, with a line at their mean."""
     for place, name in enumerate(names):
-        for wide, colour in COLOURS.items():
+        for wide, (colour, marker) in LOOKS.items():
             own = scores[(scores["features"] == name) & ((scores["context"] != WITHOUT) == wide)]
             values = own.sort_values("seed")["value"].to_numpy()
             x = place + (0.18 if wide else -0.18)
             spread = 0.06 * (np.arange(len(values)) - (len(values) - 1) / 2)
-            if np.isfinite(values).any():
-                axes.hlines(np.nanmean(values), x - 0.13, x + 0.13, color=colour, linewidth=2)
-            axes.plot(x + spread, values, ".", color=colour, markersize=5, alpha=0.7)
+            draw_seeds(axes, x + spread, values, colour, marker, reach=0.13)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    axes.tick_params(axis="x", length=0)

@@ -19,6 +19,10 @@ PAPER_WHITE = "#FEFEFE"
 
 PASSED, FAILED, UNLIMITED = "#009E73", "#D55E00", "#6B7280"
 
+#: Colours of lines and dots by role, where no style file sets others: C0 is what is compared with,
+#: C1 what a figure is about.
+CYCLE = ("#8A8F98", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
 #: Errors at a voxel: (label, colour); the index plus one is the code in `error_codes`.
 ERRORS = (("missed", "#EE3377"), ("extra", "#33BBEE"), ("other class", "#F0E442"))
 

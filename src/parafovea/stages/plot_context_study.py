@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parafovea.report.context_study_figure import draw_study, overlaps, study_table
-from parafovea.report.study_scores import read_scores, write_study
+from parafovea.report.study_scores import MEANS, SCORES, read_scores, write_study
 
 
 def plot_context_study(
     scores: Sequence[Path],
     style: Path,
     table: Path,
+    lines: Path,
     svg: Path,
     pdf: Path,
     png: Path,
@@ -30,14 +31,18 @@ def plot_context_study(
         Style file of figures for papers.
     table : Path
         TSV to write: see `parafovea.report.context_study_figure.study_table`.
+    lines : Path
+        TSV to write: the lines of all `scores`.
     svg, pdf, png : Path
         Figures to write.
     ratio : int
         Ratio of context spacing to local spacing at which fusions are compared.
     """
-    lines = overlaps(read_scores(scores))
+    found = read_scores(scores)
+    overlap = overlaps(found)
 
     def draw(files: Mapping[Path, str]) -> None:
-        draw_study(lines, files, ratio=ratio, style=style)
+        draw_study(overlap, files, ratio=ratio, style=style)
 
-    write_study(study_table(lines), table, (svg, pdf, png), draw)
+    tables = {table: (study_table(overlap), MEANS), lines: (found, SCORES)}
+    write_study(tables, (svg, pdf, png), draw)

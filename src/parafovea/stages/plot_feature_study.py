@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parafovea.report.feature_study_figure import draw_features, feature_table
-from parafovea.report.study_scores import read_scores, write_study
+from parafovea.report.study_scores import MEANS, SCORES, read_scores, write_study
 
 
 def plot_feature_study(
     scores: Sequence[Path],
     style: Path,
     table: Path,
+    lines: Path,
     svg: Path,
     pdf: Path,
     png: Path,
@@ -30,6 +31,8 @@ def plot_feature_study(
         Style file of figures for papers.
     table : Path
         TSV to write: see `parafovea.report.feature_study_figure.feature_table`.
+    lines : Path
+        TSV to write: the lines of all `scores`.
     svg, pdf, png : Path
         Figures to write.
     metrics : sequence of str
@@ -40,9 +43,10 @@ def plot_feature_study(
     ConfigError
         If the models do not have one of the metrics, or the style is invalid.
     """
-    lines = read_scores(scores)
+    found = read_scores(scores)
 
     def draw(files: Mapping[Path, str]) -> None:
-        draw_features(lines, files, metrics=metrics, style=style)
+        draw_features(found, files, metrics=metrics, style=style)
 
-    write_study(feature_table(lines), table, (svg, pdf, png), draw)
+    tables = {table: (feature_table(found), MEANS), lines: (found, SCORES)}
+    write_study(tables, (svg, pdf, png), draw)

@@ -54,6 +54,8 @@ TRAINING = "training"
 COHORT = "cohort"
 STUDY = "study"
 PAPER_FIGURES = "figures"
+DOCUMENTED_FIGURES = f"{PAPER_FIGURES}/docs"
+RESULT_FIGURES = f"{PAPER_FIGURES}/results"
 CRATE = f"{COHORT}/crate"
 
 

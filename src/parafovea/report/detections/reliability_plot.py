@@ -20,7 +20,8 @@ Array = np.ndarray[Any, Any]
 #: Inches.
 WIDTH, HEIGHT = 4.6, 4.8
 
-BEFORE, AFTER = "#E69F00", "#0072B2"
+#: Colours of the style.
+BEFORE, AFTER = "C2", "C1"
 
 
 def draw_reliability(
@@ -73,10 +74,7 @@ def draw_reliability(
         lower.set_xlim(-0.02, 1.02)
         lower.set_xlabel("score, mean of the bin")
         for axes in (upper, lower):
-            axes.grid(color="#E8EBEF", linewidth=0.6)
-            axes.set_axisbelow(True)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.label.set_color(MUTED)
+            axes.grid()
         save_forms(figure, files)
 
 
