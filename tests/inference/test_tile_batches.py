@@ -194,3 +194,11 @@ def test_models_that_cannot_take_tiles_say_so(changes: dict, message: str, tmp_p
     model = tiny_model(tmp_path / "model", tiny_refinement(**changes))
     with pytest.raises(ModelError, match=message):
         loaded(model)
+
+
+def test_tiles_have_no_neighbours_in_order(tmp_path: Path) -> None:
+    backbone = {"name": "raw", "arguments": {"neighbours": 1}}
+    recipe = tiny_refinement(context=False, backbone=backbone)
+    model = tiny_model(tmp_path / "model", recipe, input_channels=16)
+    with pytest.raises(ModelError, match=r"tiny takes neighbouring planes .*tiles have no order"):
+        loaded(model)

@@ -14,11 +14,12 @@ import pytest
 import tiny_training
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny_sample import infer, tiny_recipe
+from tiny_sample import infer, tiny_recipe, tiny_spec
 from tiny_training import training_sample
 
 from parafovea.errors import TrainingError
 from parafovea.models.folder import load_model
+from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
@@ -26,6 +27,7 @@ from parafovea.stages import train_model as stage
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
+from parafovea.training.objectives.segmentation import SegmentationObjective
 from parafovea.training.samples import TrainingSample
 
 # Lightning itself calls what torch has deprecated; nothing of this package does.
@@ -170,6 +172,59 @@ def test_interrupted_and_run_again_ends_with_the_same_bytes(
     wanted = content(undisturbed)
     assert resumed["history.tsv"].decode() == wanted["history.tsv"].decode()
     assert resumed == wanted
+
+
+def test_neighbours_and_averaged_weights_are_trained_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = {"name": "raw", "arguments": {"neighbours": 1}}
+    recipe = tiny_recipe(dimensions=2, context=False, raw_input=False, backbone=backbone)
+    sample = training_sample(tmp_path / "train", recipe, (4, 40, 48))
+    augmentation = {
+        "rotate": True,
+        "elastic": 1,
+        "gamma": 0.2,
+        "noise": 0.05,
+        "blur": 1,
+        "missing_planes": 0.5,
+    }
+    changes = {"averaging": 0.9, "augmentation": augmentation}
+    plain = FusionTask.training_step
+    ends: list[dict[str, torch.Tensor]] = []
+
+    def watched(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
+        ends.append({name: v.clone() for name, v in self.network.state_dict().items()})
+        return plain(self, windows, batch_index)
+
+    monkeypatch.setattr(FusionTask, "training_step", watched)
+    whole = train(tmp_path / "whole", sample, recipe, **changes)
+    spec, network = load_model(whole)
+    assert spec.input_channels == 3
+    seen = [weights["final_conv.weight"] for weights in ends]
+    assert not any(torch.equal(network.final_conv.weight, weight) for weight in seen)
+
+    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
+        if self.global_step == 3:
+            raise KilledError
+        return plain(self, windows, batch_index)
+
+    monkeypatch.setattr(FusionTask, "training_step", killed)
+    with pytest.raises(KilledError):
+        train(tmp_path / "parts", sample, recipe, **changes)
+    monkeypatch.setattr(FusionTask, "training_step", plain)
+    assert content(train(tmp_path / "parts", sample, recipe, **changes)) == content(whole)
+
+
+@pytest.mark.parametrize("share", [None, 0, 0.5])
+def test_dropout_of_all_layers_is_the_stated_share(
+    sample: TrainingSample, recipe: Recipe, share: float | None
+) -> None:
+    names = {"samples": (sample.name,), "validation": (sample.name,)}
+    settings = TrainingSettings(recipe=recipe, dropout=share, **names)  # type: ignore[arg-type]
+    spec = tiny_spec(recipe)
+    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, SegmentationObjective(spec, {}))
+    found = {layer.p for layer in task.network.modules() if isinstance(layer, torch.nn.Dropout3d)}
+    assert found == ({0.1, 0.2} if share is None else {share})
 
 
 def test_killed_between_its_two_checkpoints_it_still_ends_with_the_best_weights(

@@ -23,8 +23,10 @@ from parafovea.training.augmentation import (
     jittered,
     mirrored_places,
     random_turns,
+    redeveloped,
     turned,
     warped_places,
+    with_missing_planes,
 )
 from parafovea.training.module import FusionTask
 from parafovea.training.objectives.segmentation import SegmentationObjective
@@ -78,6 +80,91 @@ def test_jitter_changes_channels_by_its_share() -> None:
     gains = moved.std(dim=(1, 2, 3)) / values.std(dim=(1, 2, 3))
     assert abs(gains.mean() - 1) < 0.03
     assert 0.07 < gains.std() < 0.13
+
+
+def test_nothing_is_redeveloped_and_nothing_drawn_where_nothing_is_asked() -> None:
+    draw = rng()
+    voxels = torch.rand(2, 3, 8, 8)
+    assert redeveloped(voxels, AugmentationSettings(), draw, flat=True) is voxels
+    assert draw.random() == rng().random()
+
+
+def test_an_exponent_is_that_of_all_channels() -> None:
+    voxels = torch.rand(3, 1, 8, 8) + 0.1
+    exponents = [
+        (redeveloped(voxels, warps(gamma=0.5), rng(seed), flat=True).log() / voxels.log())
+        for seed in range(200)
+    ]
+    drawn = [float(exponent.median()) for exponent in exponents]
+    for exponent, one in zip(exponents, drawn, strict=True):
+        torch.testing.assert_close(exponent, torch.full_like(exponent, one), rtol=2e-2, atol=1e-3)
+    assert np.std(np.log(drawn)) == pytest.approx(0.5, rel=0.15)
+
+
+def test_noise_and_blur_have_their_strength_and_their_share_of_the_windows() -> None:
+    grey = torch.full((1, 1, 40, 40), 0.5)
+    spreads = [
+        float(redeveloped(grey, warps(noise=0.2), rng(seed), flat=True).std())
+        for seed in range(300)
+    ]
+    assert max(spreads) <= 0.22
+    assert np.mean(np.array(spreads) > 0) == pytest.approx(0.5, abs=0.1)
+    point = torch.zeros(1, 5, 41, 41)
+    point[0, 2, 20, 20] = 1
+    for flat in (True, False):
+        blurred = [
+            redeveloped(point, warps(blur=2), rng(seed), flat=flat)[0] for seed in range(300)
+        ]
+        changed = [values for values in blurred if float(values.max()) < 1]
+        assert len(changed) / 300 == pytest.approx(1 / 3, abs=0.1)
+        if flat:
+            assert all(float(values.sum()) == pytest.approx(1, abs=0.02) for values in changed)
+        assert any(float(values[1].sum()) > 0.1 for values in changed) != flat
+
+
+def test_missing_planes_are_those_that_inference_mirrors() -> None:
+    steps_of = (0, -1, 1, -2, 2)
+    planes = torch.arange(5.0)[None, :, None, None]  # one pixel of five sections
+    at = {(0, 1, 1, 2, 2), (0, -1, -1, -2, -2), (0, 0, 0, 0, 0), steps_of}
+    seen: dict[tuple[int, ...], int] = {}
+    for seed in range(600):
+        channels = torch.stack([planes[:, 2 + step] for step in steps_of]).reshape(5, 1, 1, 1)
+        both = torch.cat([channels, 10 + channels])
+        found = with_missing_planes(both, steps_of, 0.6, rng(seed)).flatten() - 2
+        assert torch.equal(found[5:], found[:5] + 10)  # the same in every band
+        case = tuple(int(value) for value in found[:5])
+        seen[case] = seen.get(case, 0) + 1
+    assert set(seen) == at
+    assert seen[steps_of] / 600 == pytest.approx(0.4, abs=0.07)
+    assert seen[(0, 0, 0, 0, 0)] / 600 == pytest.approx(0.2, abs=0.06)
+    found = {
+        tuple(
+            with_missing_planes(both, steps_of, 0, rng(seed), reverse=True).flatten()[:5].int() - 2
+        )
+        for seed in range(20)
+    }
+    assert {tuple(int(v) for v in case) for case in found} == {steps_of, (0, 1, -1, 2, -2)}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "augmentation", "reason"),
+    [
+        ({"raw_input": False}, {"noise": 0.1}, "takes features of filterbank alone"),
+        ({}, {"missing_planes": 0.3}, "neighbouring planes, which the network does not take"),
+    ],
+)
+def test_changes_of_voxels_need_voxels(
+    recipe: dict[str, Any], augmentation: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        TrainingSettings.model_validate(
+            {
+                "recipe": tiny_recipe(dimensions=2, **recipe).model_dump(),
+                "samples": ["a"],
+                "validation": ["a"],
+                "augmentation": augmentation,
+            }
+        )
 
 
 def test_nothing_is_moved_where_nothing_is_asked() -> None:

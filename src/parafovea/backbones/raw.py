@@ -1,4 +1,4 @@
-"""Voxel values, averaged over the stride, as the only feature."""
+"""Voxel values, averaged over the stride, of a plane and optionally of its neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Raw:
     Parameters
     ----------
     arguments : RawArguments
-        The stride.
+        The stride, and the number of neighbouring planes.
     dimensions : int
         3, or 2 if every z slice is independent.
     device : str
@@ -31,9 +31,10 @@ class Raw:
         self._device = torch.device(device)
         self.channels = arguments.channels(dimensions)
         self.stride = arguments.strides(dimensions)
-        self.halo: Shape = (0, 0, 0)
+        self.halo: Shape = (arguments.neighbours, 0, 0)
         self.tile = whole_tile((16, 512, 512) if dimensions == 2 else (128, 128, 128), self.stride)
-        self.fingerprint = fingerprint_of("raw", stride=self.stride)
+        further = {"neighbours": arguments.neighbours} if arguments.neighbours else {}
+        self.fingerprint = fingerprint_of("raw", stride=self.stride, **further)
 
     def to(self, device: str) -> Self:
         """Return the same backbone on another device."""
@@ -42,6 +43,10 @@ class Raw:
     @torch.inference_mode()
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         """Return the mean of each token's voxels; see `Backbone.__call__`."""
-        token_shape(block.shape, stride=self.stride, halo=self.halo)
-        voxels = block.to(self._device, torch.float32)
-        return F.avg_pool3d(voxels[None], self.stride)
+        depth, *_ = token_shape(block.shape, stride=self.stride, halo=self.halo)
+        means = F.avg_pool3d(block.to(self._device, torch.float32)[None], self.stride)
+        steps = self._arguments.steps
+        if len(steps) == 1:
+            return means
+        first = [self.halo[0] + step for step in steps]
+        return torch.cat([means[:, start : start + depth] for start in first])

@@ -31,6 +31,7 @@ from parafovea.inference.window_predictors import Computation, Network, window_p
 from parafovea.kinds import kind_named
 from parafovea.models.conditioning import encoded_conditions
 from parafovea.preprocess.normalization import fixed_value_map
+from parafovea.settings.backbones import sees_neighbours
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ContextSpec, ModelSpec
 
@@ -239,6 +240,11 @@ def require_images(spec: ModelSpec) -> None:
         raise ModelError(f"{spec.name} takes volumes of one channel, not tiles with bands")
     if "tiles" not in kind_named(spec.kind).stages:
         raise ModelError(f"{spec.name} is a {spec.kind}, which takes volumes, not tiles")
+    if any(sees_neighbours(backbone) for backbone in spec.backbones):
+        raise ModelError(
+            f"{spec.name} takes neighbouring planes of a volume (neighbours), but tiles have no "
+            "order: predict them as a volume, or train a model without"
+        )
     if spec.network.dimensions != 2:
         raise ModelError(f"{spec.name} has 3 dimensions, but tiles are images: train one with 2")
     if spec.context is not None and spec.context.alignment != "registered":

@@ -37,10 +37,23 @@ class RawArguments(Arguments):
     stride: StrideArgument = Field(
         1, description="Voxels averaged into a token: one number, or z, y, x."
     )
+    neighbours: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Planes before and as many after a plane as further channels, mirrored at the "
+        "ends of the volume; for networks of 2 dimensions.",
+    )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The plane of each channel relative to its own: 0, -1, 1, -2, 2, ..."""
+        around = (step for k in range(1, self.neighbours + 1) for step in (-k, k))
+        return (0, *around)
 
     def channels(self, dimensions: int) -> tuple[str, ...]:
         """Return the channel names."""
-        return ("raw",)
+        return tuple("raw" if step == 0 else f"raw_z{step:+d}" for step in self.steps)
 
     def strides(self, dimensions: int) -> Shape:
         """Return the voxels per token along z, y, x."""
@@ -720,6 +733,16 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
     return arguments
 
 
+def neighbour_steps(spec: BackboneSpec) -> tuple[int, ...]:
+    """Return the plane of each channel of the backbone `raw`, relative to its own: 0, -1, 1, ..."""
+    return RawArguments.model_validate(spec.arguments).steps
+
+
+def sees_neighbours(spec: BackboneSpec) -> bool:
+    """Return whether a backbone's features of a plane depend on the planes around it."""
+    return spec.name == "raw" and len(neighbour_steps(spec)) > 1
+
+
 def check_backbone(spec: BackboneSpec, recipe: Recipe) -> None:
     """Raise `ModelError` if arguments of a model's backbone are invalid, or do not fit the model.
 
@@ -731,6 +754,11 @@ def check_backbone(spec: BackboneSpec, recipe: Recipe) -> None:
         The model.
     """
     arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
+    if recipe.is_image and sees_neighbours(spec):
+        raise ModelError(
+            f"backbone {spec.name}: neighbours {spec.arguments['neighbours']} are for planes of a "
+            "volume, but the planes here are tiles, which have no order: remove it"
+        )
     method = recipe.normalization.method
     reflectance = isinstance(arguments, EncoderArguments)
     if isinstance(arguments, NetworkArguments):
@@ -790,6 +818,11 @@ def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) 
     if isinstance(arguments, NetworkArguments):
         _check_network(arguments, dimensions)
         return
+    if isinstance(arguments, RawArguments) and arguments.neighbours and dimensions == 3:
+        raise ModelError(
+            f"backbone {name}: neighbours {arguments.neighbours} are for a network of 2 "
+            "dimensions; one of 3 sees other planes already: remove it"
+        )
     if dimensions == 3 or isinstance(arguments, EncoderArguments):
         return
     if not isinstance(arguments, HuggingfaceArguments):

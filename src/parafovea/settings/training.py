@@ -30,6 +30,27 @@ class AugmentationSettings(Strict):
         description="Standard deviation of the random gain and offset of each input channel, "
         "relative to the channel's own.",
     )
+    gamma: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.0,
+        description="Standard deviation of the logarithm of a random exponent of the voxels. Like "
+        "`noise` and `blur`, for `raw_input` and the backbone `raw`: other features are computed "
+        "once, from unchanged voxels.",
+    )
+    noise: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Maximum standard deviation of random noise, for normalized voxels; half of "
+        "the windows have some.",
+    )
+    blur: Annotated[float, Field(ge=0, le=16)] = Field(
+        0.0,
+        description="Maximum sigma of a Gaussian blur, in voxels, within planes in 2 dimensions; a "
+        "third of the windows is blurred.",
+    )
+    missing_planes: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="For the `neighbours` of the backbone `raw`: share of windows whose section "
+        "counts as the first, the last or the only one of its volume, a third each.",
+    )
 
 
 class TrainingSettings(Strict):
@@ -46,6 +67,16 @@ class TrainingSettings(Strict):
     batch_size: PositiveInt = Field(2, description="Windows per step.")
     learning_rate: PositiveFloat = Field(2e-3, description="Peak of the one-cycle schedule.")
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    averaging: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Share that remains at each step of a running average of the weights, which is "
+        "then the model: 0.99 averages about 100 steps; 0: no averaging.",
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="Share of the channels that are dropped after each block in training; when "
+        "null 0.1, and 0.3 at the coarsest level. 0 learns fine structures in far fewer steps.",
+    )
     foreground: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Share of windows centred on a voxel of a random non-background class."
     )
@@ -83,6 +114,31 @@ class TrainingSettings(Strict):
             raise ValueError(
                 f"augmentation.{given[0]} interpolates pixels, which blurs the target of a "
                 f"{self.recipe.kind}: remove {' and '.join(given)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _redevelops_voxels(self) -> TrainingSettings:
+        given = [name for name in ("gamma", "noise", "blur") if getattr(self.augmentation, name)]
+        context = self.recipe.context
+        views = [self.recipe.backbone, *([] if context is None else [context.backbone])]
+        voxels = self.recipe.raw_input or any(view.name == "raw" for view in views)
+        if given and self.recipe.output_bands:
+            raise ValueError(
+                f"augmentation.{given[0]} changes the bands that a {self.recipe.kind} is to "
+                f"return: remove {' and '.join(given)}"
+            )
+        if given and not voxels:
+            raise ValueError(
+                f"augmentation.{given[0]} changes voxels, but the network takes features of "
+                f"{self.recipe.backbone.name} alone: set raw_input: true, or backbone.name: raw"
+            )
+        around = any(view.arguments.get("neighbours") for view in views if view.name == "raw")
+        if self.augmentation.missing_planes and not around:
+            raise ValueError(
+                f"augmentation.missing_planes ({self.augmentation.missing_planes:g}) is for "
+                "neighbouring planes, which the network does not take: remove it, or set backbone: "
+                "{name: raw, arguments: {neighbours: 1}}"
             )
         return self
 

@@ -226,7 +226,7 @@ def train_model(
         "validation_scores": scores,
     }
     with replacing(model) as partial:
-        save_model(partial, spec.model_copy(update={"training": facts}), task.network)
+        save_model(partial, spec.model_copy(update={"training": facts}), task.result)
         table = pd.DataFrame(task.history)
         table.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
         draw_curve(

@@ -1,4 +1,4 @@
-"""Random augmentation of training windows: warps, flips and channel jitter."""
+"""Random augmentation of training windows: warps, flips, and changes of values and planes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
+from scipy.ndimage import gaussian_filter, zoom
 from torch import Tensor
 
 from parafovea.geometry.grid import Box, Grid, shape3
@@ -18,6 +18,9 @@ from parafovea.settings.training import AugmentationSettings
 
 #: Control points of an elastic displacement along each axis of a window.
 CONTROL_POINTS = 6
+
+#: Shares of windows that are blurred and that have noise, where the settings ask for it.
+BLURRED, NOISY = 1 / 3, 1 / 2
 
 
 def warped_places(
@@ -117,6 +120,75 @@ def jittered(channels: Tensor, jitter: float, rng: np.random.Generator) -> Tenso
     spread = channels.std(dim=(1, 2, 3), correction=0, keepdim=True)
     moved: Tensor = channels * (1 + gain) + offset * spread
     return moved
+
+
+def redeveloped(
+    voxels: Tensor, settings: AugmentationSettings, rng: np.random.Generator, *, flat: bool
+) -> Tensor:
+    """Return voxels with a random exponent, blur and noise, alike in all channels but for noise.
+
+    Parameters
+    ----------
+    voxels : Tensor
+        (channel, z, y, x) float32, normalized.
+    settings : AugmentationSettings
+        `gamma`, `blur` and `noise`.
+    rng : Generator
+        Random generator; not used by settings of 0.
+    flat : bool
+        Whether planes are independent, so that none is blurred with another.
+    """
+    if settings.gamma:
+        exponent = math.exp(settings.gamma * rng.standard_normal())
+        voxels = voxels.sign() * voxels.abs() ** exponent
+    if settings.blur and rng.random() < BLURRED:
+        sigma = rng.uniform(0, settings.blur)
+        blurred = gaussian_filter(
+            voxels.cpu().numpy(), (0, 0 if flat else sigma, sigma, sigma), mode="mirror"
+        )
+        voxels = torch.from_numpy(blurred).to(voxels.device)
+    if settings.noise and rng.random() < NOISY:
+        noise = rng.standard_normal(tuple(voxels.shape), dtype=np.float32)
+        noise *= np.float32(rng.uniform(0, settings.noise))
+        voxels = voxels + torch.from_numpy(noise).to(voxels.device)
+    return voxels
+
+
+def with_missing_planes(
+    channels: Tensor,
+    steps: Sequence[int],
+    share: float,
+    rng: np.random.Generator,
+    *,
+    reverse: bool = False,
+) -> Tensor:
+    """Return planes with their neighbours as they are at the ends of a volume, for some windows.
+
+    Neighbours beyond the first or the last section are mirrored, and those of a section alone are
+    the section itself, as in inference.
+
+    Parameters
+    ----------
+    channels : Tensor
+        (channel, z, y, x): for each band the planes of `steps`.
+    steps : sequence of int
+        Plane of each channel relative to its own: 0, -1, 1, -2, 2, ...
+    share : float
+        Share of windows that change, a third of them each to a first, a last or a lone section.
+    rng : Generator
+        Random generator.
+    reverse : bool
+        Reverse the order of the sections in half of the windows.
+    """
+    seen = list(steps)
+    if rng.random() < share:
+        end = (1, -1, 0)[int(rng.integers(3))]
+        seen = [end * abs(step) if step * end <= 0 else step for step in seen]
+    if reverse and rng.random() < 0.5:
+        seen = [-step for step in seen]
+    places = [list(steps).index(step) for step in seen]
+    bands = channels.reshape(-1, len(steps), *channels.shape[1:])
+    return bands[:, places].reshape(channels.shape)
 
 
 def random_turns(axes: str, *, square: bool, rng: np.random.Generator) -> list[str]:

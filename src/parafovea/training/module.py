@@ -27,10 +27,18 @@ from parafovea.models.token_sampling import (
     project_context,
     project_local,
 )
+from parafovea.settings.backbones import neighbour_steps
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.recipe import ModelSpec
+from parafovea.settings.recipe import BackboneSpec, ModelSpec
 from parafovea.settings.training import TrainingSettings
-from parafovea.training.augmentation import jittered, random_turns, turned
+from parafovea.training.augmentation import (
+    jittered,
+    random_turns,
+    redeveloped,
+    turned,
+    with_missing_planes,
+)
+from parafovea.training.averaging import averaged_network
 from parafovea.training.objectives.objective import Objective
 from parafovea.training.samples import OpenSample
 from parafovea.training.training_truth import TrainingWindow
@@ -51,7 +59,7 @@ class FusionTask(L.LightningModule):
     spec : ModelSpec
         Description of the model to train.
     settings : TrainingSettings
-        Steps, rates and seed.
+        Steps, rates, averaging, dropout and seed.
     objective : Objective
         Training objective, with the truths of the validation samples.
     """
@@ -65,6 +73,11 @@ class FusionTask(L.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
+        if settings.dropout is not None:
+            network.drop(settings.dropout)
+        self.averaged = (
+            averaged_network(network, settings.averaging) if settings.averaging else None
+        )
         self.spec = spec
         self.settings = settings
         # Channels-last is the faster memory format for convolutions on both kinds of device.
@@ -78,6 +91,18 @@ class FusionTask(L.LightningModule):
         self._open = ExitStack()
         self._outputs: list[Path] = []
         self._inference = InferenceSettings()
+
+    @property
+    def result(self) -> FusedUNet:
+        """The network of the model: the averaged one, if there is one."""
+        if self.averaged is None:
+            return self.network
+        return cast(FusedUNet, self.averaged.module)
+
+    @property
+    def _current(self) -> FusedUNet:
+        """The network that takes the windows: in training the one that learns."""
+        return self.network if self.training else self.result
 
     def forward(self, windows: list[TrainingWindow]) -> Tensor:
         """Return the logits of a batch of windows, (N, classes, [z,] y, x)."""
@@ -95,15 +120,17 @@ class FusionTask(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             if window.places is not None:
                 return self._warped_inputs(region, window.places, draw)
+            network = self._current
             tokens, weights = region.tokens.window(window.box)
             raw = region.raw_window(window.box)
-            voxels = None if raw is None else self._channels(_with_bands(raw), draw)
-            local = project_local(self.network, self._channels(tokens, draw), weights, voxels)
-            if region.context is None:
+            voxels = None if raw is None else self._voxels(raw, draw)
+            values = self._features(tokens, self.spec.backbone, draw)
+            local = project_local(network, values, weights, voxels)
+            if region.context is None or self.spec.context is None:
                 return local, None
             tokens, weights = region.context.window(window.box)
-            wide = project_context(self.network, self._channels(tokens, draw), weights)
-            return local, wide
+            values = self._features(tokens, self.spec.context.backbone, draw)
+            return local, project_context(network, values, weights)
 
     def _warped_inputs(
         self,
@@ -112,21 +139,50 @@ class FusionTask(L.LightningModule):
         draw: np.random.Generator | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the inputs of a warped window."""
+        network = self._current
         parts = []
         if region.raw is not None:
-            voxels = self._channels(_with_bands(region.raw), draw)
+            voxels = self._voxels(region.raw, draw)
             parts.append(interpolate_at(voxels, places - np.asarray(region.box.start)))
-        parts.append(self._tokens_at(region.tokens, places, draw))
-        local = project_at(self.network.input_conv, torch.cat(parts))
-        if region.context is None:
+        parts.append(self._tokens_at(region.tokens, self.spec.backbone, places, draw))
+        local = project_at(network.input_conv, torch.cat(parts))
+        if region.context is None or self.spec.context is None:
             return local, None
-        wide = self._tokens_at(region.context, places, draw)
-        return local, project_at(self.network.context_input_conv, wide)
+        wide = self._tokens_at(region.context, self.spec.context.backbone, places, draw)
+        return local, project_at(network.context_input_conv, wide)
 
     def _tokens_at(
-        self, tokens: TokenBlock, places: NDArray[np.float64], draw: np.random.Generator | None
+        self,
+        tokens: TokenBlock,
+        backbone: BackboneSpec,
+        places: NDArray[np.float64],
+        draw: np.random.Generator | None,
     ) -> Tensor:
-        return interpolate_at(self._channels(tokens.values, draw), tokens.positions(places))
+        values = self._features(tokens.values, backbone, draw)
+        return interpolate_at(values, tokens.positions(places))
+
+    def _features(
+        self, tokens: NDArray[Any], backbone: BackboneSpec, draw: np.random.Generator | None
+    ) -> Tensor:
+        """Return (channel, z, y, x) features; those that are voxels are augmented as such."""
+        if backbone.name != "raw":
+            return self._channels(tokens, draw)
+        values = self._voxels(tokens, draw)
+        planes = neighbour_steps(backbone)
+        if draw is None or len(planes) == 1:
+            return values
+        augmentation = self.settings.augmentation
+        return with_missing_planes(
+            values, planes, augmentation.missing_planes, draw, reverse=augmentation.mirror
+        )
+
+    def _voxels(self, values: NDArray[Any], draw: np.random.Generator | None) -> Tensor:
+        """Return voxels (channel, z, y, x), augmented if a generator is given."""
+        channels = self._channels(_with_bands(values), draw)
+        if draw is None:
+            return channels
+        flat = self.spec.network.dimensions == 2
+        return redeveloped(channels, self.settings.augmentation, draw, flat=flat)
 
     def _channels(self, values: NDArray[Any], draw: np.random.Generator | None) -> Tensor:
         """Return (channel, z, y, x) values, jittered if a generator is given."""
@@ -143,7 +199,7 @@ class FusionTask(L.LightningModule):
     ) -> Tensor:
         local = self._batch([x for x, _ in inputs])
         wide = [c for _, c in inputs if c is not None]
-        return self.network.forward_projected(
+        return self._current.forward_projected(
             local, self._batch(wide) if wide else None, conditions=conditions
         )
 
@@ -183,6 +239,11 @@ class FusionTask(L.LightningModule):
         self._losses.append(self._finite(float(loss.detach())))
         self.log("loss", loss, prog_bar=True, batch_size=len(windows))
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Update the averaged network."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
 
     def _finite(self, loss: float) -> float:
         if math.isfinite(loss):
