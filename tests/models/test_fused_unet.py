@@ -166,3 +166,12 @@ def test_fusion_none_never_drops_a_context_silently() -> None:
         network(torch.randn(1, 3, 16, 16, 16), torch.randn(1, 2, 16, 16, 16))
     with pytest.raises((ValueError, AttributeError)):
         network.forward_projected(local, local)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.0, 0.4])
+def test_channels_are_dropped_by_the_stated_share_and_twice_that_at_the_bottleneck(
+    share: float,
+) -> None:
+    network = FusedUNet(3, 2, base_channels=4, fusion="none", dropout=share)
+    found = {layer.p for layer in network.modules() if isinstance(layer, torch.nn.Dropout3d)}
+    assert found == {share, 2 * share}

@@ -14,12 +14,11 @@ import pytest
 import tiny_training
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny_sample import infer, tiny_recipe, tiny_spec
+from tiny_sample import infer, tiny_recipe
 from tiny_training import training_sample
 
 from parafovea.errors import TrainingError
 from parafovea.models.folder import load_model
-from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
@@ -27,7 +26,6 @@ from parafovea.stages import train_model as stage
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
-from parafovea.training.objectives.segmentation import SegmentationObjective
 from parafovea.training.samples import TrainingSample
 
 # Lightning itself calls what torch has deprecated; nothing of this package does.
@@ -213,18 +211,6 @@ def test_neighbours_and_averaged_weights_are_trained_and_resumed(
         train(tmp_path / "parts", sample, recipe, **changes)
     monkeypatch.setattr(FusionTask, "training_step", plain)
     assert content(train(tmp_path / "parts", sample, recipe, **changes)) == content(whole)
-
-
-@pytest.mark.parametrize("share", [None, 0, 0.5])
-def test_dropout_of_all_layers_is_the_stated_share(
-    sample: TrainingSample, recipe: Recipe, share: float | None
-) -> None:
-    names = {"samples": (sample.name,), "validation": (sample.name,)}
-    settings = TrainingSettings(recipe=recipe, dropout=share, **names)  # type: ignore[arg-type]
-    spec = tiny_spec(recipe)
-    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, SegmentationObjective(spec, {}))
-    found = {layer.p for layer in task.network.modules() if isinstance(layer, torch.nn.Dropout3d)}
-    assert found == ({0.1, 0.2} if share is None else {share})
 
 
 def test_killed_between_its_two_checkpoints_it_still_ends_with_the_best_weights(

@@ -72,11 +72,6 @@ class TrainingSettings(Strict):
         description="Share that remains at each step of a running average of the weights, which is "
         "then the model: 0.99 averages about 100 steps; 0: no averaging.",
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None,
-        description="Share of the channels that are dropped after each block in training; when "
-        "null 0.1, and 0.3 at the coarsest level. 0 learns fine structures in far fewer steps.",
-    )
     foreground: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Share of windows centred on a voxel of a random non-background class."
     )

@@ -59,7 +59,7 @@ class FusionTask(L.LightningModule):
     spec : ModelSpec
         Description of the model to train.
     settings : TrainingSettings
-        Steps, rates, averaging, dropout and seed.
+        Steps, rates, averaging and seed.
     objective : Objective
         Training objective, with the truths of the validation samples.
     """
@@ -73,8 +73,6 @@ class FusionTask(L.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        if settings.dropout is not None:
-            network.drop(settings.dropout)
         self.averaged = (
             averaged_network(network, settings.averaging) if settings.averaging else None
         )

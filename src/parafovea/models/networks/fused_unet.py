@@ -148,12 +148,6 @@ class FusedUNet(nn.Module):
             dropout=spec.fused.dropout,
         )
 
-    def drop(self, share: float) -> None:
-        """Set the share of the channels that every dropout layer drops in training."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Dropout2d | nn.Dropout3d):
-                layer.p = share
-
     def forward(
         self,
         features: Tensor,
