@@ -184,7 +184,8 @@ def test_the_example_of_the_guide_finds_what_the_command_finds(example, made, pr
 
 def test_the_figures_of_the_example_are_those_of_the_command(made, predicted):
     own, other = (matplotlib.image.imread(f / "visualization.png") for f in (made, predicted))
-    np.testing.assert_array_equal(own, other)
+    # the guide's is drawn from the file of the heatmap, whose values have 4096 steps
+    np.testing.assert_allclose(own, other, rtol=0, atol=2.5 / 255)
     document = (made / "report.pdf").read_bytes()
     assert b"(Detections of patient_001)" in document
     # the table, the slices and the confidences

@@ -66,6 +66,8 @@ IMPORTED = {
     "score_model": "torch zarr pandas scipy",
     "plot_context_study": "zarr pandas matplotlib",
     "plot_feature_study": "zarr pandas matplotlib",
+    "draw_measured": "zarr pandas matplotlib",
+    "draw_results": "zarr pandas matplotlib",
 }
 
 
