@@ -253,7 +253,8 @@ def test_each_key_sees_its_own_jobs_and_results_expire(tmp_path):
         address = f"{jobs}/{job}/results"
         assert httpx.get(address, headers=own).status_code == 409
         wait_for(lambda: httpx.get(address, headers=own).status_code == 410, "its end", seconds=30)
-        assert not (folder / "spool/jobs" / job).exists()
+        # first it is told, then its files go
+        wait_for(lambda: not (folder / "spool/jobs" / job).exists(), "no files", seconds=30)
         assert KEY not in server.log.read_text()
         assert KEY.encode() not in (folder / "spool/queue.sqlite3").read_bytes()
     finally:
