@@ -67,14 +67,17 @@ def test_a_node_that_leaves_takes_no_job_with_it(ray_cluster, connection, small_
 
 
 def test_a_job_that_is_killed_for_lack_of_memory_asks_for_more_and_then_says_so(caplog, small_run):
-    # this machine counts as full when a gigabyte and a half more than now is taken
+    # the machine counts as full when that much more is taken than now, which leaves room for what
+    # else runs on it
     memory = psutil.virtual_memory()
-    full = (memory.total - memory.available + 1.5e9) / memory.total
+    room = min(4e9, memory.available / 3)
+    full = (memory.total - memory.available + room) / memory.total
+    needed = int(room / 1e6) + 2500
     cluster = new_cluster(memory=3e9, config={"memory_usage_threshold": round(full, 4)})
     try:
-        once = small_run.add("once", "take_memory", megabytes=4000, times=1, memory=500e6)
+        once = small_run.add("once", "take_memory", megabytes=needed, times=1, memory=500e6)
         # a node that is full ends all its jobs, so one after the other
-        never = {"megabytes": 4000, "times": 9, "memory": 500e6, "needs": (once,)}
+        never = {"megabytes": needed, "times": 9, "memory": 500e6, "needs": (once,)}
         small_run.add("never", "take_memory", **never)
         with connected(cluster.address) as connection:
             failed = small_run.run(connection, num_gpus=0)
