@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,21 @@ pytestmark = [
 
 class KilledError(RuntimeError):
     """Stands for a job that ends before its work does."""
+
+
+@contextlib.contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Let a training within end at a step, before its time."""
+    plain = FusionTask.training_step
+
+    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
+        if self.global_step == step:
+            raise KilledError
+        return plain(self, windows, batch_index)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(FusionTask, "training_step", killed)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -151,21 +168,11 @@ def test_interrupted_and_run_again_ends_with_the_same_bytes(
     undisturbed: Path,
     sample: TrainingSample,
     recipe: Recipe,
-    monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    plain = FusionTask.training_step
-
-    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
-        if self.global_step == step:
-            raise KilledError
-        return plain(self, windows, batch_index)
-
-    monkeypatch.setattr(FusionTask, "training_step", killed)
-    with pytest.raises(KilledError):
+    with killed_at(step):
         train(tmp_path, sample, recipe)
     assert not (tmp_path / "model").exists()
-    monkeypatch.setattr(FusionTask, "training_step", plain)
     resumed = content(train(tmp_path, sample, recipe))
     wanted = content(undisturbed)
     assert resumed["history.tsv"].decode() == wanted["history.tsv"].decode()
@@ -201,15 +208,9 @@ def test_neighbours_and_averaged_weights_are_trained_and_resumed(
     seen = [weights["final_conv.weight"] for weights in ends]
     assert not any(torch.equal(network.final_conv.weight, weight) for weight in seen)
 
-    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
-        if self.global_step == 3:
-            raise KilledError
-        return plain(self, windows, batch_index)
-
-    monkeypatch.setattr(FusionTask, "training_step", killed)
-    with pytest.raises(KilledError):
-        train(tmp_path / "parts", sample, recipe, **changes)
     monkeypatch.setattr(FusionTask, "training_step", plain)
+    with killed_at(3):
+        train(tmp_path / "parts", sample, recipe, **changes)
     assert content(train(tmp_path / "parts", sample, recipe, **changes)) == content(whole)
 
 
@@ -262,20 +263,10 @@ def test_a_checkpoint_of_another_training_is_not_resumed(
     tmp_path: Path,
     sample: TrainingSample,
     recipe: Recipe,
-    monkeypatch: pytest.MonkeyPatch,
     undisturbed: Path,
 ) -> None:
-    plain = FusionTask.training_step
-
-    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
-        if self.global_step == 3:
-            raise KilledError
-        return plain(self, windows, batch_index)
-
-    monkeypatch.setattr(FusionTask, "training_step", killed)
-    with pytest.raises(KilledError):
+    with killed_at(3):
         train(tmp_path, sample, recipe, learning_rate=0.5)
-    monkeypatch.setattr(FusionTask, "training_step", plain)
     assert content(train(tmp_path, sample, recipe)) == content(undisturbed)
 
 

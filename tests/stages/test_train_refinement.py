@@ -66,14 +66,8 @@ def taken(volume: Path, source: Path, truth: Path, recipe: Recipe) -> TrainingSa
     return TrainingSample(folder.name, inputs, str(truth))
 
 
-@pytest.fixture(scope="module")
-def recipe() -> Recipe:
-    return tiny_refinement(context=False)
-
-
-@pytest.fixture(scope="module")
-def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("refinement")
+def trained_in(folder: Path, recipe: Recipe) -> Path:
+    """Train a refinement on two samples, and return its model."""
     settings = TrainingSettings.model_validate(
         {
             "recipe": recipe,
@@ -90,6 +84,16 @@ def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample_of(folder / name, recipe, seed=seed) for seed, name in enumerate(("learn", "check"))
     )
     return train(folder, [learn], [check], settings)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return tiny_refinement(context=False)
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_in(tmp_path_factory.mktemp("refinement"), recipe)
 
 
 def test_a_refinement_learns_what_the_month_did(trained: Path) -> None:
@@ -115,23 +119,7 @@ def test_a_filter_learns_what_the_month_did_and_what_error_is_left(tmp_path: Pat
     plain = tiny_refinement(context=False)
     network = plain.fused.model_copy(update={"correction": "filter", "dropout": 0.0})
     recipe = tiny_refinement(context=False, network=network)
-    settings = TrainingSettings.model_validate(
-        {
-            "recipe": recipe,
-            "samples": ["learn"],
-            "validation": ["check"],
-            "steps": 60,
-            "batch_size": 4,
-            "learning_rate": 0.01,
-            "validate_every": 30,
-            "augmentation": {"jitter": 0},
-        }
-    )
-    learn, check = (
-        sample_of(tmp_path / name, recipe, seed=seed)
-        for seed, name in enumerate(("learn", "check"))
-    )
-    model = train(tmp_path, [learn], [check], settings)
+    model = trained_in(tmp_path, recipe)
     card = json.loads((model / "model.json").read_text())
     assert card["network"]["correction"] == "filter"
     assert card["training"]["validation_scores"]["psnr"] > 24

@@ -44,7 +44,7 @@ def choose_engine(
     auto selects the engine that was faster, with small windows: of 64³ voxels (two cores, the model
     `cell`), OpenVINO took 1.01 times torch's time in bfloat16, and in float32, which a CPU without
     such instructions computes in, 0.69. In the windows that are chosen by default, 3 to 10 times as
-    large, both take about the same time in float32 (0.92 to 1.06, of AVX-512 and of AVX2 alone),
+    large, both take about the same time in float32 (0.92 to 1.1, with AVX-512 and with AVX2 alone),
     after 2 seconds for OpenVINO's compilation, so that it is not installed by default. The rows
     `engines` of the benchmarks show it for a machine.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from parafovea.kinds import kind_named
+from parafovea.settings.backbones import sees_neighbours
 from parafovea.settings.field_types import PositiveFloat, PositiveInt, Strict
 from parafovea.settings.recipe import Recipe, TrainingRecipe
 
@@ -115,8 +116,7 @@ class TrainingSettings(Strict):
     @model_validator(mode="after")
     def _redevelops_voxels(self) -> TrainingSettings:
         given = [name for name in ("gamma", "noise", "blur") if getattr(self.augmentation, name)]
-        context = self.recipe.context
-        views = [self.recipe.backbone, *([] if context is None else [context.backbone])]
+        views = self.recipe.backbones
         voxels = self.recipe.raw_input or any(view.name == "raw" for view in views)
         if given and self.recipe.output_bands:
             raise ValueError(
@@ -128,8 +128,7 @@ class TrainingSettings(Strict):
                 f"augmentation.{given[0]} changes voxels, but the network takes features of "
                 f"{self.recipe.backbone.name} alone: set raw_input: true, or backbone.name: raw"
             )
-        around = any(view.arguments.get("neighbours") for view in views if view.name == "raw")
-        if self.augmentation.missing_planes and not around:
+        if self.augmentation.missing_planes and not any(map(sees_neighbours, views)):
             raise ValueError(
                 f"augmentation.missing_planes ({self.augmentation.missing_planes:g}) is for "
                 "neighbouring planes, which the network does not take: remove it, or set backbone: "
