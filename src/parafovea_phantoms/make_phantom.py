@@ -27,6 +27,7 @@ def make_phantom(
     shape: Sequence[int],
     spacing: Sequence[float],
     unit: str = "nanometer",
+    variety: float = 0.0,
 ) -> None:
     """Write a phantom as volumes on one grid, in OME-Zarr or NIfTI (`.nii.gz`).
 
@@ -53,21 +54,28 @@ def make_phantom(
         Distance between voxels along z, y, x, in `unit`.
     unit : str
         Name of the unit of length.
+    variety : float
+        Chance and strength of what differs between real scans, from 0 to 1: phantom chest alone.
 
     Raises
     ------
     ConfigError
         If the kind is unknown, the seed is negative, the phantom does not fit the shape and
-        spacing, or it has no regions or findings.
+        spacing, it has no regions or findings, or no variety.
     GridError
         If the shape, spacing or unit are invalid.
     """
     if kind not in PHANTOMS:
         raise ConfigError(f"unknown phantom {kind!r}: use one of {', '.join(PHANTOMS)}")
-    phantom = PHANTOMS[kind](seed, shape=shape3(shape), spacing=vector3(spacing), unit=unit)
+    if variety and kind != "chest":
+        raise ConfigError(f"phantom {kind} has no variety: use phantom chest")
+    varied = {"variety": variety} if variety else {}
+    phantom = PHANTOMS[kind](
+        seed, shape=shape3(shape), spacing=vector3(spacing), unit=unit, **varied
+    )
     count = int(phantom.objects.max())
     logger.info("%s phantom of seed %d: %s, %d objects", kind, seed, phantom.grid, count)
-    made = record("make_phantom", phantom={"kind": kind, "seed": seed})
+    made = record("make_phantom", phantom={"kind": kind, "seed": seed, **varied})
     named = {**made, "classes": list(phantom.class_names)}
     counted = {**made, "count": count}
     grid = phantom.grid

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parafovea.config.checks import PHANTOM
 from parafovea.config.sample_files import is_phantom
-from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
+from parafovea.config.schema import ChestSettings, LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
 from parafovea.errors import GridError, SourceError
 from parafovea.formats.channels import input_grid, open_input
@@ -15,6 +15,7 @@ from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.region import region_box
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.formats.zarr.ome_zarr import choose_level
+from parafovea.geometry.drawn_slices import drawn_slices
 from parafovea.geometry.grid import Grid, Vector
 from parafovea.geometry.scale import check_scale
 from parafovea.geometry.scan_orientation import axis_flips
@@ -51,7 +52,8 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
         found = PHANTOM.fullmatch(path.rpartition("/")[2])
         if found is None or found["kind"] not in Phantoms.kinds():
             return None
-        return _cut(phantom_grid(phantoms.of(found["kind"])), path, said)
+        grid = phantom_grid(phantoms.of(found["kind"]), seed=int(found["seed"]))
+        return _cut(grid, path, said)
 
     grid = input_grid(
         sample.source,
@@ -175,9 +177,13 @@ def tile_grid(sizes: Mapping[tuple[int, int], int], recipe: Recipe) -> Grid:
     return Grid((max(1, sum(sizes.values())), height, width), recipe.spacing, unit=recipe.unit)
 
 
-def phantom_grid(phantom: PhantomSettings | LandscapeSettings) -> Grid:
-    """Return the grid of the phantoms of a kind; a folder of tiles has one plane per tile."""
+def phantom_grid(phantom: PhantomSettings | LandscapeSettings, *, seed: int) -> Grid:
+    """Return the grid of the phantom of a kind and seed.
+
+    A folder of tiles has one plane per tile.
+    """
     if isinstance(phantom, LandscapeSettings):
         side, pixel = max(phantom.sizes), phantom.pixel_size
         return Grid((sum(phantom.tiles), side, side), (pixel, pixel, pixel), unit="meter")
-    return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)
+    grid = Grid(phantom.shape, phantom.spacing, unit=phantom.unit)
+    return drawn_slices(grid, seed, phantom.variety) if isinstance(phantom, ChestSettings) else grid

@@ -49,6 +49,14 @@ class ChestSettings(PhantomSettings):
     shape: ShapeTuple = Field((96, 160, 160), description="Voxels along z, y, x.")
     spacing: SpacingTuple = Field((3.0, 2.2, 2.2), description="Voxel size along z, y, x.")
     unit: str = Field("millimeter", description="Unit of the spacing.")
+    variety: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance and strength of what real scans have and a plain phantom lacks: other "
+        "kernels, doses, slices (the number of planes then differs) and tissues, contrast agent, "
+        "other kinds of lesions, masses, and what only looks like a lesion.",
+    )
 
 
 class LandscapeSettings(Strict):

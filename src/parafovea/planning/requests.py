@@ -138,7 +138,8 @@ class JobRequests:
             return training_request(self._training(wildcards), attempt)
         if stage.sized_by == "phantom":
             recipe = next(iter(project.recipes.values()))
-            return request(stage, _phantom(project.phantom(wildcards["kind"]), recipe), attempt)
+            phantom, seed = project.phantom(wildcards["kind"]), int(wildcards["seed"])
+            return request(stage, _phantom(phantom, recipe, seed=seed), attempt)
         return self._of_study(stage, wildcards, attempt)
 
     def work(self, sample: str) -> Work | TileWork:
@@ -193,10 +194,10 @@ class JobRequests:
     def _member(self, name: str, recipe: Recipe) -> Work:
         """Return the size of a study's sample, a phantom or one of the sheet."""
         if self._project.studied.on_phantoms:
-            return _phantom(self._project.phantom("cell"), recipe)
+            return _phantom(self._project.phantom("cell"), recipe, seed=0)
         return Work(self._project.grid(name).converted(recipe.unit), recipe, InferenceSettings())
 
 
-def _phantom(phantom: PhantomSettings | LandscapeSettings, recipe: Recipe) -> Work:
-    grid = phantom_grid(phantom).converted(recipe.unit)
+def _phantom(phantom: PhantomSettings | LandscapeSettings, recipe: Recipe, *, seed: int) -> Work:
+    grid = phantom_grid(phantom, seed=seed).converted(recipe.unit)
     return Work(grid, recipe, InferenceSettings())

@@ -15,9 +15,10 @@ from parafovea_phantoms.chests.lesions import DrawnLesion
 from parafovea_phantoms.chests.plan import Chest
 from parafovea_phantoms.chests.pockets import WALL
 from parafovea_phantoms.chests.skeleton import CORTEX, plates, vertebrae
+from parafovea_phantoms.chests.spicules import STRAND, draw_strands
 from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.chests.tubes import Tubes
-from parafovea_phantoms.lattice import Field, Lattice
+from parafovea_phantoms.lattice import Field, Lattice, smoothstep
 
 
 def draw(chest: Chest, fine: SupersampledGrid, slab: Box) -> tuple[Field, Field, NDArray[np.uint8]]:
@@ -57,8 +58,21 @@ def draw(chest: Chest, fine: SupersampledGrid, slab: Box) -> tuple[Field, Field,
     )
 
 
-def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Field) -> None:
-    """Draw a nodule or decoy into a slab's Hounsfield units and lung texture, in place."""
+def add_lesion(
+    body: DrawnLesion, lattice: Lattice, slab: Box, *, values: Field, lung_texture: Field
+) -> None:
+    """Draw a nodule or decoy into a slab's Hounsfield units and lung texture, in place.
+
+    `lattice` is that of the volume.
+    """
+    draw_strands(
+        body.lesion.strands,
+        lattice,
+        slab,
+        value=STRAND,
+        values=values,
+        lung_texture=lung_texture,
+    )
     common = body.box.intersection(slab)
     if common.size == 0:
         return
@@ -70,6 +84,10 @@ def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Fie
         values[here] += part * np.clip(np.float32(-150) - values[here], 0, solid)
     else:
         values[here] += part * (solid - values[here])
+        lung_texture[here] *= 1 - part
+    if body.lesion.core is not None:
+        part = body.core_share[common.relative_to(body.box.start).slices]
+        values[here] += part * (np.float32(body.lesion.core.value) - values[here])
         lung_texture[here] *= 1 - part
 
 
@@ -144,6 +162,10 @@ class _Drawing:
     canvas: Canvas
     width: float
 
+    @property
+    def _densities(self) -> tissues.Densities:
+        return self.chest.look.densities
+
     def _at(self, field: Field) -> Field:
         return self.lattice.sample(field, self.box)
 
@@ -200,12 +222,12 @@ class _Drawing:
         band = np.minimum(np.minimum(cavity, -above), above + np.float32(3.5))
         self._paint(band, tissues.MUSCLE, tissues.MUSCLE_REGION)
         for field, value, region in (
-            (thorax.liver, tissues.LIVER, tissues.LIVER_REGION),
-            (thorax.spleen, tissues.SPLEEN, tissues.SPLEEN_REGION),
+            (thorax.liver, self._densities.liver, tissues.LIVER_REGION),
+            (thorax.spleen, self._densities.spleen, tissues.SPLEEN_REGION),
         ):
             self._paint(self._at(field), value, region)
         heart = np.minimum(self._at(thorax.heart) - 2, above)
-        self._paint(heart, tissues.HEART, tissues.HEART_REGION)
+        self._paint(heart, self._densities.heart, tissues.HEART_REGION)
 
     def spine(self) -> None:
         # The spine lies within this distance of its axis.
@@ -250,7 +272,9 @@ class _Drawing:
             right = np.clip(-x, 0, 1) * np.clip(-major, 0, 1)
             self.canvas.paint(self._sheet(major) * part, tissues.FISSURE, None)
             self.canvas.paint(self._sheet(minor) * part * right, tissues.FISSURE, None)
-            self._inside_lungs(self.chest.vessels, tissues.BLOOD, tissues.LUNG_VESSEL_REGION)
+            self._inside_lungs(
+                self.chest.vessels, self._densities.blood, tissues.LUNG_VESSEL_REGION
+            )
             outer = with_walls(self.chest.airways)
             self._inside_lungs(outer, tissues.AIRWAY_WALL, tissues.BRONCHUS_REGION)
             self._inside_lungs(self.chest.airways, tissues.AIR, tissues.BRONCHUS_REGION)
@@ -272,10 +296,13 @@ class _Drawing:
         _, y, _ = self._frame(self.box)
         coarse = self._at(self.chest.thorax.layers[2])
         value: Field = (
-            tissues.LUNG
-            + np.float32(tissues.LUNG_PER_MILLIMETRE) * y
-            + np.float32(tissues.LUNG_COARSE) * coarse
+            self._densities.lung
+            + np.float32(self._densities.lung_per_millimetre) * y
+            + np.float32(self._densities.lung_coarse) * coarse
         )
+        if self._densities.holes:
+            patches = smoothstep(self._at(self.chest.thorax.layers[3]), 0.2, 1.2)
+            value = np.maximum(value - np.float32(self._densities.holes) * patches, -990)
         return value
 
     def pockets(self) -> None:
@@ -290,7 +317,7 @@ class _Drawing:
     def passages(self) -> None:
         through = self.chest.passages
         self._tubes(through.gullet, tissues.GULLET, tissues.GULLET_REGION)
-        self._tubes(through.vessels, tissues.BLOOD, tissues.BLOOD_REGION)
+        self._tubes(through.vessels, self._densities.blood, tissues.BLOOD_REGION)
         outer = with_walls(through.airways)
         self._tubes(outer, tissues.AIRWAY_WALL, tissues.AIRWAY_REGION)
         self._tubes(through.airways, tissues.AIR, tissues.AIRWAY_REGION)

@@ -78,10 +78,13 @@ def require_chest(grid: Grid) -> None:
         )
 
 
-def body_frame(seed: int, grid: Grid) -> Frame:
-    """Return the body frame of a seed in a field of view, a grid in millimetres."""
+def body_frame(seed: int, grid: Grid, *, shrink: float = 1.0) -> Frame:
+    """Return the body frame of a seed in a field of view, a grid in millimetres.
+
+    `shrink` is the size of the body relative to the one that would be drawn.
+    """
     rng = random_stream(seed, BODY)
-    scale = min(float(rng.uniform(0.94, 1.06)), _room(grid))
+    scale = min(float(rng.uniform(0.94, 1.06)), _room(grid)) * shrink
     turn = math.radians(float(rng.uniform(-3, 3)))
     centre = [
         (n - 1) * s / 2 - scale * m

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -30,6 +32,38 @@ GAP, FREE = 8.0, 3.5
 PRESSED = (0.8, 0.98)
 
 
+class Maker(Protocol):
+    """Function that returns a random lesion at the origin."""
+
+    def __call__(self, rng: np.random.Generator, diameter: float, *, plain: float) -> Lesion:
+        """Return a lesion of a diameter; up to `plain` millimetres, it is a sphere."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How lesions are made and placed.
+
+    Parameters
+    ----------
+    make : Maker
+        Function that makes a lesion.
+    at_wall, at_vessel, crossed : float
+        Shares of the lesions that touch the wall of their region, and that touch a vessel; share
+        of the lesions, among the latter, that a vessel crosses.
+    pressed : tuple of float
+        Depth of the centre of a lesion at the wall, in radii: the lesion extends into the wall.
+    """
+
+    make: Maker = random_lesion
+    at_wall: float = AT_WALL
+    at_vessel: float = AT_VESSEL
+    crossed: float = 0.0
+    pressed: tuple[float, float] = PRESSED
+
+
+PLAIN_MANNER = Manner()
+
+
 @dataclass(frozen=True)
 class Region:
     """A region to place lesions in.
@@ -47,6 +81,14 @@ class Region:
     lattice: Lattice
     inside: Field
     vessels: Tubes
+
+    def exact(self) -> Region:
+        """Return the region with a distance that is reliable, to within a lattice step.
+
+        Deep inside, `inside` is not.
+        """
+        safe = ndimage.distance_transform_edt(self.inside > 0, sampling=self.lattice.step)
+        return replace(self, inside=np.minimum(self.inside, safe).astype(np.float32))
 
     def depth(self, points: Points) -> Points:
         """Return the distance to the wall at points (n, 3), in millimetres."""
@@ -68,6 +110,8 @@ def place(
     *,
     smallest: float,
     keep_away: Tubes,
+    manner: Manner = PLAIN_MANNER,
+    others: Sequence[Lesion] = (),
 ) -> list[Lesion]:
     """Place lesions with given diameters in a region.
 
@@ -85,28 +129,34 @@ def place(
         Minimum diameter, in millimetres.
     keep_away : Tubes
         Large vessels and airways that no lesion may touch.
+    manner : Manner
+        How lesions are made and placed.
+    others : sequence of Lesion
+        Lesions that are already in the region.
     """
     points = np.argwhere(region.inside > 0)
     if len(points) == 0:
         return []
     step = np.array(region.lattice.step)
-    # Deep inside, `inside` is not a reliable distance; this one is, to within a lattice step.
-    safe = ndimage.distance_transform_edt(region.inside > 0, sampling=step)
-    exact = Region(
-        region.lattice, np.minimum(region.inside, safe).astype(np.float32), region.vessels
-    )
+    exact = region.exact()
     placed: list[Lesion] = []
     for diameter in diameters:
-        manner = float(rng.uniform())
+        chance = float(rng.uniform())
         size = diameter
         for _ in range(SIZES):
-            body = random_lesion(rng, size, plain=2 * smallest)
+            body = manner.make(rng, size, plain=2 * smallest)
             chosen = points[rng.integers(0, len(points), size=TRIES)]
             tried = (chosen + rng.uniform(-0.5, 0.5, size=(TRIES, 3))) * step
-            if manner > 1 - AT_VESSEL:
-                tried = _beside_vessels(rng, region.vessels, body, TRIES)
+            if chance > 1 - manner.at_vessel:
+                crossed = chance > 1 - manner.crossed
+                tried = _beside_vessels(rng, region.vessels, body, TRIES, crossed=crossed)
             found = _first(
-                tried, exact, body, at_wall=manner < AT_WALL, others=placed, keep_away=keep_away
+                tried,
+                exact,
+                body,
+                pressed=manner.pressed if chance < manner.at_wall else None,
+                others=[*others, *placed],
+                keep_away=keep_away,
             )
             if found is not None:
                 placed.append(replace(body, centre=found))
@@ -115,8 +165,10 @@ def place(
     return placed
 
 
-def _beside_vessels(rng: np.random.Generator, vessels: Tubes, body: Lesion, count: int) -> Points:
-    """Return points at which a lesion touches a vessel from the side."""
+def _beside_vessels(
+    rng: np.random.Generator, vessels: Tubes, body: Lesion, count: int, *, crossed: bool
+) -> Points:
+    """Return points at which a lesion touches a vessel from the side, or is crossed by it."""
     radius = np.minimum(vessels.first, vessels.last)
     usable = np.flatnonzero((radius > TOUCHED[0]) & (radius < TOUCHED[1]))
     if len(usable) == 0:
@@ -127,6 +179,8 @@ def _beside_vessels(rng: np.random.Generator, vessels: Tubes, body: Lesion, coun
     aside -= along * ((aside * along).sum(axis=1) / ((along * along).sum(axis=1) + 1e-9))[:, None]
     aside /= np.sqrt((aside * aside).sum(axis=1, keepdims=True)) + 1e-9
     middle = (vessels.begin[chosen] + vessels.end[chosen]) / 2
+    if crossed:
+        return middle + aside * (0.3 * body.diameter / 2)
     return middle + aside * (0.9 * body.diameter / 2 + radius[chosen])[:, None]
 
 
@@ -135,17 +189,17 @@ def _first(
     region: Region,
     body: Lesion,
     *,
-    at_wall: bool,
-    others: list[Lesion],
+    pressed: tuple[float, float] | None,
+    others: Sequence[Lesion],
     keep_away: Tubes,
 ) -> Vector | None:
-    """Return the first point at which a lesion fits."""
+    """Return the first point at which a lesion fits, at the wall if `pressed` is given."""
     if len(tried) == 0:
         return None
     lattice, radius = region.lattice, body.diameter / 2
     depth = region.depth(tried)
-    if at_wall:
-        fits = (depth >= PRESSED[0] * radius) & (depth <= PRESSED[1] * radius)
+    if pressed is not None:
+        fits = (depth >= pressed[0] * radius) & (depth <= pressed[1] * radius)
     else:
         fits = depth >= max(body.reach, radius) + FREE
     last = (np.array(lattice.shape) - 2) * np.array(lattice.step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from parafovea.geometry.grid import Box, Vector, shape3
 from parafovea_phantoms.cells.blobs import largest_piece
 from parafovea_phantoms.chests.frame import Points, Positions
+from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import Field, Lattice
 
 Mask = NDArray[np.bool_]
@@ -28,6 +29,22 @@ LOBULATED, GROUND_GLASS = 0.4, 0.2
 SAMPLES = 4
 
 Kind = Literal["solid", "ground glass"]
+
+
+@dataclass(frozen=True)
+class Core:
+    """The inner part of a lesion, of the same shape.
+
+    Parameters
+    ----------
+    size : float
+        Its size as a share of the lesion's, below 1.
+    value : float
+        Hounsfield units.
+    """
+
+    size: float
+    value: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +65,10 @@ class Lesion:
         (n, 3) float64 unit vectors towards the lobes.
     heights : ndarray
         (n,) float64 height of each lobe, as a share of the radius.
+    core : Core, optional
+        A part in the middle with its own Hounsfield units.
+    spicules : Tubes
+        Strands around the lesion, relative to its centre; no part of its volume.
     """
 
     centre: Vector
@@ -56,6 +77,14 @@ class Lesion:
     value: float
     lobes: Points
     heights: Points
+    core: Core | None = None
+    spicules: Tubes = field(default_factory=lambda: Tubes.together([]))
+
+    @property
+    def strands(self) -> Tubes:
+        """The spicules, in millimetres of the volume."""
+        begin, end = (p + np.array(self.centre) for p in (self.spicules.begin, self.spicules.end))
+        return replace(self.spicules, begin=begin, end=end)
 
     @functools.cached_property
     def shape(self) -> tuple[float, Points]:
@@ -114,12 +143,15 @@ class DrawnLesion:
         (z, y, x) float32: share of each voxel inside the lesion.
     lesion : Lesion
         The lesion.
+    core_share : ndarray
+        (z, y, x) float32: share of each voxel inside the core; without one, empty.
     """
 
     box: Box
     mask: Mask
     share: Field
     lesion: Lesion
+    core_share: Field
 
 
 def smallest_diameter(spacing: Vector) -> float:
@@ -169,6 +201,14 @@ def draw_lesion(lesion: Lesion, lattice: Lattice, *, within: Box) -> DrawnLesion
     stop = [math.ceil(high) + 1 for _, high in spans]
     box = Box(shape3(start), shape3(stop)).intersection(within)
     mask = largest_piece(lesion.holds(lattice.voxel_positions(box)))
+    core = np.empty(0, dtype=np.float32)
+    if lesion.core is not None:
+        core = _share(replace(lesion, diameter=lesion.core.size * lesion.diameter), lattice, box)
+    return DrawnLesion(box, mask, _share(lesion, lattice, box), lesion, core)
+
+
+def _share(lesion: Lesion, lattice: Lattice, box: Box) -> Field:
+    """Return the share of each voxel of a box inside a lesion, (z, y, x) float32."""
     share = np.zeros(box.shape, dtype=np.float32)
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
     for z in steps:
@@ -181,7 +221,8 @@ def draw_lesion(lesion: Lesion, lattice: Lattice, *, within: Box) -> DrawnLesion
                     )
                 ]
                 share += lesion.holds((shifted[0], shifted[1], shifted[2]))
-    return DrawnLesion(box, mask, share * np.float32(1 / SAMPLES**3), lesion)
+    share *= np.float32(1 / SAMPLES**3)
+    return share
 
 
 def _bump(cosine: Field) -> Field:

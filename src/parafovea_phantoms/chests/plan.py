@@ -13,6 +13,7 @@ from parafovea_phantoms.chests.pockets import WALL, Pockets, plan_pockets
 from parafovea_phantoms.chests.skeleton import Bones, plan_bones
 from parafovea_phantoms.chests.thorax import Thorax, plan_thorax
 from parafovea_phantoms.chests.tubes import Tubes
+from parafovea_phantoms.chests.variety import PLAIN, ChestVariety
 from parafovea_phantoms.lattice import Lattice
 
 
@@ -32,6 +33,8 @@ class Chest:
         Ribs, clavicles, cartilage.
     pockets : Pockets
         Gas pockets outside of the lungs.
+    look : ChestVariety
+        What differs between scanners and patients.
     """
 
     thorax: Thorax
@@ -40,12 +43,13 @@ class Chest:
     airways: Tubes
     bones: Bones
     pockets: Pockets
+    look: ChestVariety
 
 
-def plan_chest(seed: int, grid: Grid) -> Chest:
+def plan_chest(seed: int, grid: Grid, look: ChestVariety = PLAIN) -> Chest:
     """Return the anatomy of the chest of a seed, for a grid in millimetres."""
     lattice = Lattice.over(grid, length=1.0)
-    frame = body_frame(seed, grid)
+    frame = body_frame(seed, grid, shrink=look.shrink)
     great = passages(frame)
     airways = with_walls(great.airways)
     middle = Tubes.together([great.vessels, airways, great.gullet])
@@ -53,4 +57,4 @@ def plan_chest(seed: int, grid: Grid) -> Chest:
     between = np.maximum(2 - middle.distance(lattice, 30.0), pockets.inside + (WALL + 1))
     thorax = plan_thorax(seed, lattice, frame, between=between)
     vessels, bronchi = grown(seed, thorax)
-    return Chest(thorax, great, vessels, bronchi, plan_bones(frame), pockets)
+    return Chest(thorax, great, vessels, bronchi, plan_bones(frame), pockets, look)

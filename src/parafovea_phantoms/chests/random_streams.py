@@ -5,3 +5,6 @@ BODY, SURFACES, ARTERIES, VEINS, AIRWAYS, POCKETS, NODULES, DECOYS, LAYERS, COUC
 
 #: Generators of the voxels, one per plane.
 LUNG_TEXTURE, NOISE = 300, 301
+
+#: Generators of what differs between scanners and patients.
+VARIETY, MASSES, CHANGES = 210, 211, 212

@@ -9,24 +9,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from parafovea.geometry.grid import Box, Vector
-from parafovea_phantoms.chests import tissues
 from parafovea_phantoms.chests.plan import Chest
 from parafovea_phantoms.chests.random_streams import LUNG_TEXTURE, NOISE
+from parafovea_phantoms.chests.reconstruction import (
+    EDGE_WIDTH,
+    STANDARD,
+    Kernel,
+    Reconstruction,
+    bell,
+)
 from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.lattice import Field, smoothstep, white_planes
 
-Kernel = NDArray[np.float64]
-
-#: Standard deviation in millimetres of the in-plane blur, of the lung's fine texture, and of the
-#: noise grain; side of the window for the low-frequency part that the noise lacks.
-BLUR, GRAIN, NOISE_GRAIN, NOISE_WINDOW = 0.45, 1.1, 0.5, 5.0
+#: Standard deviation in millimetres of the lung's fine texture; side of the window for the
+#: low-frequency part that the noise lacks.
+GRAIN, NOISE_WINDOW = 1.1, 5.0
 
 #: Standard deviation of the noise in the middle of the body for slices of 1 mm, in Hounsfield
 #: units, and its limits.
 NOISE_LEVEL, LEAST_NOISE, MOST_NOISE = 17.0, 7.0, 26.0
-
-#: Share of the mean over that window that is subtracted from the noise.
-DRIFT = 0.7
 
 #: Slices thicker than this, in millimetres, have independent noise; weights for thinner ones.
 SEPARATE = 2.0
@@ -61,16 +62,36 @@ def scanned(
         Grid of the volume and its supersampled grid.
     """
     spacing = fine.lattice.voxel
-    image = values + np.float32(tissues.LUNG_FINE) * lung_texture * _grain(seed, slab, spacing)
-    for axis in (1, 2):
-        image = ndimage.correlate1d(image, _binomial(BLUR, spacing[axis]), axis=axis)
+    scanner, fineness = chest.look.reconstruction, chest.look.densities.lung_fine
+    image = values + np.float32(fineness) * lung_texture * _grain(seed, slab, spacing)
+    image = _blurred(image, scanner.blur, spacing)
+    if scanner.edge:
+        image += np.float32(scanner.edge) * (image - _blurred(image, EDGE_WIDTH, spacing))
     deep = fine.lattice.sample(chest.thorax.skin, slab)
-    strength = np.float32(noise_level(spacing[0])) * (
-        np.float32(0.5) + np.float32(0.5) * smoothstep(deep, -20, 90)
-    )
-    image = image + strength * noise(seed, slab, spacing)
+    level = scanner.noise * noise_level(max(scanner.thickness or spacing[0], 0.6))
+    strength = np.float32(level) * (np.float32(0.5) + np.float32(0.5) * smoothstep(deep, -20, 90))
+    image = image + strength * noise(seed, slab, spacing, scanner)
+    if scanner.round_view:
+        image[:, _corners(image.shape, spacing)] = LOWEST
     units: NDArray[np.int16] = np.rint(np.clip(image, LOWEST, HIGHEST)).astype(np.int16)
     return units
+
+
+def _blurred(image: Field, deviation: float, spacing: Vector) -> Field:
+    """Return an image blurred within its planes, by a standard deviation in millimetres."""
+    for axis in (1, 2):
+        image = ndimage.correlate1d(image, bell(deviation, spacing[axis]), axis=axis)
+    return image
+
+
+def _corners(shape: tuple[int, ...], spacing: Vector) -> NDArray[np.bool_]:
+    """Return the mask (y, x) of what lies outside of the circle in the field of view."""
+    y, x = (
+        ((np.arange(n) - (n - 1) / 2) * s) ** 2 for n, s in zip(shape[1:], spacing[1:], strict=True)
+    )
+    radius = max(n * s for n, s in zip(shape[1:], spacing[1:], strict=True)) / 2
+    corners: NDArray[np.bool_] = y[:, None] + x > radius**2
+    return corners
 
 
 def _grain(seed: int, slab: Box, spacing: Vector) -> Field:
@@ -97,7 +118,7 @@ def noise_level(slice_spacing: float) -> float:
     return min(max(NOISE_LEVEL / math.sqrt(slice_spacing), LEAST_NOISE), MOST_NOISE)
 
 
-def noise(seed: int, slab: Box, spacing: Vector) -> Field:
+def noise(seed: int, slab: Box, spacing: Vector, scanner: Reconstruction = STANDARD) -> Field:
     """Return noise of variance 1 with the spectrum of filtered back-projection.
 
     Parameters
@@ -108,14 +129,19 @@ def noise(seed: int, slab: Box, spacing: Vector) -> Field:
         Box of whole planes; the noise of a plane does not depend on the slab.
     spacing : tuple of float
         Distance between voxels along z, y, x, in millimetres.
+    scanner : Reconstruction
+        Grain of the noise, and thickness of the slices: thick ones overlap and share noise.
     """
-    margin = 1 if spacing[0] < SEPARATE else 0
+    slices = _SLICES if spacing[0] < SEPARATE else np.ones(1)
+    if scanner.thickness:
+        slices = scanner.profile(spacing[0])
+    margin = len(slices) // 2
     field = white_planes(seed, NOISE, slab.expanded((margin, 0, 0)))
     gain = 1.0
     if margin:
-        field = ndimage.correlate1d(field, _SLICES, axis=0, mode="wrap")[margin:-margin]
-        gain = _squares(_SLICES)
-    near = [_binomial(NOISE_GRAIN, s) for s in spacing[1:]]
+        field = ndimage.correlate1d(field, slices, axis=0, mode="wrap")[margin:-margin]
+        gain = _squares(slices)
+    near = [bell(scanner.grain, s) for s in spacing[1:]]
     wide = [np.full(2 * math.ceil(NOISE_WINDOW / s / 2) + 1, 1.0) for s in spacing[1:]]
     drift = [np.convolve(n, w / w.size) for n, w in zip(near, wide, strict=True)]
     smooth, slow = field, field
@@ -126,15 +152,10 @@ def noise(seed: int, slab: Box, spacing: Vector) -> Field:
     own = _squares(padded[0]) * _squares(padded[1])
     common = _product(padded[0], drift[0]) * _product(padded[1], drift[1])
     taken = _squares(drift[0]) * _squares(drift[1])
-    gain *= own - 2 * DRIFT * common + DRIFT**2 * taken
-    grainy: Field = (smooth - np.float32(DRIFT) * slow) * np.float32(1 / math.sqrt(gain))
+    drop = scanner.drift
+    gain *= own - 2 * drop * common + drop**2 * taken
+    grainy: Field = (smooth - np.float32(drop) * slow) * np.float32(1 / math.sqrt(gain))
     return grainy
-
-
-def _binomial(deviation: float, spacing: float) -> Kernel:
-    """Return a three-tap kernel with a given standard deviation, as far as possible."""
-    side = min(0.25, 0.5 * (deviation / spacing) ** 2)
-    return np.array([side, 1 - 2 * side, side])
 
 
 def _squares(kernel: Kernel) -> float:

@@ -9,6 +9,8 @@ lung in inspiration -910 to -850. Dependent parts of the lung are denser
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 #: Regions by index; from "lung" on, all are inside the lungs.
 REGIONS = (
     "air",
@@ -69,3 +71,34 @@ LUNG, LUNG_PER_MILLIMETRE = -882.0, 0.42
 #: Standard deviation of the variation within fat and cancellous bone, and of the coarse and fine
 #: variation of lung.
 FAT_UNEVEN, BONE_UNEVEN, LUNG_COARSE, LUNG_FINE = 5.0, 35.0, 11.0, 20.0
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Hounsfield units that differ between patients.
+
+    Parameters
+    ----------
+    blood, heart, liver, spleen : float
+        Hounsfield units of organs, which a contrast agent raises.
+    lung, lung_per_millimetre : float
+        Lung in the middle of the chest, and its increase per millimetre towards posterior.
+    lung_coarse, lung_fine : float
+        Standard deviation of the coarse and of the fine variation of lung.
+    holes : float
+        How much less dense lung is where emphysema destroyed it; 0 without emphysema.
+    """
+
+    blood: float = BLOOD
+    heart: float = HEART
+    liver: float = LIVER
+    spleen: float = SPLEEN
+    lung: float = LUNG
+    lung_per_millimetre: float = LUNG_PER_MILLIMETRE
+    lung_coarse: float = LUNG_COARSE
+    lung_fine: float = LUNG_FINE
+    holes: float = 0.0
+
+
+#: Those of a plain chest.
+PLAIN_DENSITIES = Densities()
