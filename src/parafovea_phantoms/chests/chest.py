@@ -18,6 +18,7 @@ from scipy import ndimage
 from parafovea.errors import ConfigError
 from parafovea.geometry.drawn_slices import drawn_slices
 from parafovea.geometry.grid import Box, Grid, Shape, Vector, shape3, vector3
+from parafovea_phantoms.chests.change_drawing import draw_changes
 from parafovea_phantoms.chests.circulation import with_walls
 from parafovea_phantoms.chests.drawing import add_lesion, draw
 from parafovea_phantoms.chests.frame import require_chest
@@ -25,6 +26,7 @@ from parafovea_phantoms.chests.lesion_kinds import varied_lesion
 from parafovea_phantoms.chests.lesion_placement import PLAIN_MANNER, Manner, Region, place, sizes
 from parafovea_phantoms.chests.lesions import DrawnLesion, Lesion, draw_lesion, smallest_diameter
 from parafovea_phantoms.chests.masses import place_masses
+from parafovea_phantoms.chests.motion import moved
 from parafovea_phantoms.chests.plan import Chest, plan_chest
 from parafovea_phantoms.chests.random_streams import COUCH, DECOYS, MASSES, NODULES
 from parafovea_phantoms.chests.scanner import scanned
@@ -142,8 +144,18 @@ def _drawn(
     whole = Box.whole(shape3([n // k for n, k in zip(fine.grid.shape, fine.factor, strict=True)]))
     wide = slab.expanded((margin, 0, 0)).intersection(whole)
     values, lung_texture, regions = draw(chest, fine, wide)
+    if chest.changes is not None:
+        draw_changes(
+            chest.changes,
+            fine.lattice,
+            wide,
+            values=values,
+            lung_texture=lung_texture,
+            regions=regions,
+        )
     for body, _ in bodies:
         add_lesion(body, fine.lattice, wide, values=values, lung_texture=lung_texture)
+    values = moved(values, chest.look.motion, chest.thorax, fine.lattice, wide)
     if margin:
         values = ndimage.correlate1d(values, profile, axis=0, mode="nearest")
     inner = slab.relative_to(wide.start).slices
@@ -156,7 +168,10 @@ def _lesions(seed: int, chest: Chest, spacing: Vector) -> tuple[list[Lesion], li
     lattice = chest.thorax.lattice
     wide = chest.vessels.selected(chest.vessels.first > 2.6)
     keep_away = Tubes.together([wide, with_walls(chest.airways)])
-    lungs = Region(lattice, chest.thorax.lung, chest.vessels)
+    lung = chest.thorax.lung
+    if chest.changes is not None:
+        lung = chest.changes.clear(lung)
+    lungs = Region(lattice, lung, chest.vessels)
     pockets = Region(lattice, chest.pockets.inside, chest.pockets.strands)
     look, manner = chest.look, PLAIN_MANNER
     if look.strength:

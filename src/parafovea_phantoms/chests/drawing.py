@@ -71,7 +71,7 @@ def add_lesion(
         slab,
         value=STRAND,
         values=values,
-        lung_texture=lung_texture,
+        within=lung_texture,
     )
     common = body.box.intersection(slab)
     if common.size == 0:

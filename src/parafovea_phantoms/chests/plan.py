@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parafovea.geometry.grid import Grid
+from parafovea_phantoms.chests.changes import Changes, plan_changes
 from parafovea_phantoms.chests.circulation import Passages, grown, passages, with_walls
 from parafovea_phantoms.chests.frame import body_frame
 from parafovea_phantoms.chests.pockets import WALL, Pockets, plan_pockets
@@ -33,6 +34,8 @@ class Chest:
         Ribs, clavicles, cartilage.
     pockets : Pockets
         Gas pockets outside of the lungs.
+    changes : Changes, optional
+        Changes of lung and pleura that are no lesions.
     look : ChestVariety
         What differs between scanners and patients.
     """
@@ -43,6 +46,7 @@ class Chest:
     airways: Tubes
     bones: Bones
     pockets: Pockets
+    changes: Changes | None
     look: ChestVariety
 
 
@@ -57,4 +61,5 @@ def plan_chest(seed: int, grid: Grid, look: ChestVariety = PLAIN) -> Chest:
     between = np.maximum(2 - middle.distance(lattice, 30.0), pockets.inside + (WALL + 1))
     thorax = plan_thorax(seed, lattice, frame, between=between)
     vessels, bronchi = grown(seed, thorax)
-    return Chest(thorax, great, vessels, bronchi, plan_bones(frame), pockets, look)
+    changes = plan_changes(seed, look.changes, thorax, bronchi)
+    return Chest(thorax, great, vessels, bronchi, plan_bones(frame), pockets, changes, look)

@@ -42,9 +42,9 @@ def random_spicules(rng: np.random.Generator, diameter: float) -> Tubes:
 
 
 def draw_strands(
-    strands: Tubes, lattice: Lattice, slab: Box, *, value: float, values: Field, lung_texture: Field
+    strands: Tubes, lattice: Lattice, slab: Box, *, value: float, values: Field, within: Field
 ) -> None:
-    """Draw strands into the lung of a slab, in place.
+    """Draw strands into a slab, in place.
 
     Parameters
     ----------
@@ -56,9 +56,10 @@ def draw_strands(
         Box of whole planes.
     value : float
         Hounsfield units of a strand.
-    values, lung_texture : ndarray
-        (z, y, x) float32 Hounsfield units and share of lung texture of the slab. Strands end where
-        there is no lung.
+    values : ndarray
+        (z, y, x) float32 Hounsfield units of the slab.
+    within : ndarray
+        (z, y, x) float32 share of each voxel where strands are drawn, such as that of lung texture.
     """
     if len(strands) == 0:
         return
@@ -72,6 +73,6 @@ def draw_strands(
     if box.size == 0:
         return
     here = box.relative_to(slab.start).slices
-    part = strands.coverage(lattice, box, width) * lung_texture[here]
+    part = strands.coverage(lattice, box, width) * within[here]
     raised = np.maximum(np.float32(value) - values[here], 0)
     values[here] += part * raised

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parafovea_phantoms.chests.changes import UNCHANGED, ChangeSizes
+from parafovea_phantoms.chests.motion import STILL, Motion
 from parafovea_phantoms.chests.random_streams import VARIETY
 from parafovea_phantoms.chests.reconstruction import STANDARD, Reconstruction
 from parafovea_phantoms.chests.tissues import PLAIN_DENSITIES, Densities
@@ -23,8 +25,12 @@ ENHANCED, LUNG = (100.0, 300.0), (-780.0, -930.0)
 #: Share of varied chests with a contrast agent, with emphysema, with a mass, in a round view.
 CONTRAST, EMPHYSEMA, MASS, ROUND = 0.55, 0.3, 0.35, 0.4
 
-#: Numbers of the random generators, by subject.
-_SCANNER, _PATIENT, _DISEASE = range(3)
+#: Share of varied chests with motion of the heart and of the diaphragm, and greatest displacements
+#: in millimetres.
+BEATING, BREATHING, BEAT, BREATH = 0.6, 0.3, 4.0, 7.0
+
+#: Share of varied chests with each change of lung and pleura.
+PLEURA, FLUID, CONSOLIDATION, PLATES, SCARS, PLUGS = 0.3, 0.15, 0.4, 0.4, 0.4, 0.25
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,10 @@ class ChestVariety:
         Size of the body relative to that of a plain chest in this field of view.
     masses : int
         Number of masses to attempt: lesions above 30 mm.
+    motion : Motion
+        Motion of heart and diaphragm.
+    changes : ChangeSizes
+        Changes of lung and pleura that are no lesions.
     """
 
     strength: float = 0.0
@@ -50,6 +60,8 @@ class ChestVariety:
     densities: Densities = PLAIN_DENSITIES
     shrink: float = 1.0
     masses: int = 0
+    motion: Motion = STILL
+    changes: ChangeSizes = UNCHANGED
 
 
 #: A chest without variety.
@@ -60,7 +72,9 @@ def drawn_variety(seed: int, variety: float) -> ChestVariety:
     """Return what is drawn for the chest of a seed; with a variety of 0, what is plain."""
     if variety == 0:
         return PLAIN
-    scanner, patient, disease = (random_stream(seed, VARIETY, n) for n in range(3))
+    scanner, patient, disease, motion, changes = (
+        random_stream(seed, VARIETY, subject) for subject in range(5)
+    )
     shrink = 1 - 0.16 * variety * float(patient.uniform())
     return ChestVariety(
         variety,
@@ -68,6 +82,8 @@ def drawn_variety(seed: int, variety: float) -> ChestVariety:
         _densities(patient, variety),
         shrink,
         masses=int(disease.uniform() < MASS * variety),
+        motion=_motion(motion, variety),
+        changes=_changes(changes, variety),
     )
 
 
@@ -86,7 +102,7 @@ def _reconstruction(rng: np.random.Generator, variety: float) -> Reconstruction:
     if sharp > 0:
         return replace(
             made,
-            noise=made.noise * (1 + 1.2 * sharp),
+            noise=made.noise * (1 + 0.8 * sharp),
             edge=0.9 * sharp,
             grain=made.grain * (1 - 0.6 * sharp),
             drift=made.drift + 0.25 * sharp,
@@ -122,4 +138,40 @@ def _densities(rng: np.random.Generator, variety: float) -> Densities:
         heart=plain.heart + (0.55 + 0.4 * heart) * (level - plain.heart),
         liver=plain.liver + 50 * organs,
         spleen=plain.spleen + 70 * organs,
+    )
+
+
+def _motion(rng: np.random.Generator, variety: float) -> Motion:
+    """Draw the motion during a scan."""
+    beats, beat, breathes, breath, axis, doubled = (float(v) for v in rng.uniform(size=6))
+    return Motion(
+        heart=variety * (1 + (BEAT - 1) * beat) if beats < BEATING * variety else 0.0,
+        diaphragm=variety * (1 + (BREATH - 1) * breath) if breathes < BREATHING * variety else 0.0,
+        axis=1 if axis < 0.5 else 2,
+        doubled=doubled < 0.5,
+    )
+
+
+def _changes(rng: np.random.Generator, variety: float) -> ChangeSizes:
+    """Draw how much of lung and pleura is changed."""
+    chance = [float(v) for v in rng.uniform(size=6)]
+    pleura, calcified, calcium, fluid, dense, dense_value, side = (
+        float(v) for v in rng.uniform(size=7)
+    )
+    happens = [
+        value < share * variety
+        for value, share in zip(
+            chance, (PLEURA, FLUID, CONSOLIDATION, PLATES, SCARS, PLUGS), strict=True
+        )
+    ]
+    return ChangeSizes(
+        pleura=3 + 7 * pleura if happens[0] else 0.0,
+        pleura_value=150 + 350 * calcium if calcified < 0.3 else 45.0,
+        fluid=10 + 25 * fluid if happens[1] else 0.0,
+        consolidation=6 + 24 * dense if happens[2] else 0.0,
+        consolidation_value=-650 + 680 * min(1.0, 1.6 * dense_value),
+        sides=(-1,) if side < 0.35 else (1,) if side < 0.7 else (-1, 1),
+        plates=happens[3],
+        scars=happens[4],
+        plugs=happens[5],
     )
