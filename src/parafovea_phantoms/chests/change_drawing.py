@@ -20,6 +20,7 @@ def draw_changes(
     lattice: Lattice,
     slab: Box,
     *,
+    lung: float,
     values: Field,
     lung_texture: Field,
     regions: NDArray[np.uint8],
@@ -34,15 +35,21 @@ def draw_changes(
         Lattice of the volume.
     slab : Box
         Box of whole planes.
+    lung : float
+        Hounsfield units of the least dense lung that is filled.
     values, lung_texture : ndarray
         (z, y, x) float32 Hounsfield units, and share of lung texture.
     regions : ndarray
         (z, y, x) uint8 tissues; thick pleura and fluid become muscle, the rest stays lung.
     """
     sizes, width = changes.sizes, sum(lattice.voxel) / 3
+    inside = (regions >= tissues.LUNG_REGION).astype(np.float32)
+    filled = np.maximum(lung_texture, inside)
     if changes.consolidation is not None:
-        part = lattice.sample(changes.consolidation, slab) * lung_texture
-        values += part * np.maximum(np.float32(sizes.consolidation_value) - values, 0)
+        # Fissures disappear in it, air in bronchi does not.
+        part = lattice.sample(changes.consolidation, slab) * filled
+        part *= regions != tissues.BRONCHUS_REGION
+        _fill(values, part, sizes.consolidation_value, lung)
         lung_texture *= 1 - part
     for plate in changes.plates:
         box = plate.box(lattice).intersection(slab)
@@ -51,12 +58,22 @@ def draw_changes(
             part = plate.coverage(lattice, box, width) * lung_texture[here]
             values[here] += part * np.maximum(np.float32(FIBROUS) - values[here], 0)
     draw_strands(changes.scars, lattice, slab, value=FIBROUS, values=values, within=lung_texture)
-    inside = (regions >= tissues.LUNG_REGION).astype(np.float32)
     draw_strands(changes.plugs, lattice, slab, value=MUCUS, values=values, within=inside)
     for field, value in ((changes.pleura, sizes.pleura_value), (changes.fluid, FLUID)):
         if field is not None:
             part = np.clip(lattice.sample(field, slab) * np.float32(1 / width) + 0.5, 0, 1)
-            part *= np.maximum(lung_texture, inside)
-            values += part * (np.float32(value) - values)
+            _fill(values, part * (filled > 0), value, lung)
+            # Vessels do not cross it.
+            values += part * inside * (np.float32(value) - values)
             lung_texture *= 1 - part
             regions[(part >= 0.5) & (inside > 0)] = tissues.MUSCLE_REGION
+
+
+def _fill(values: Field, part: Field, value: float, lung: float) -> None:
+    """Fill a share of each voxel with a tissue instead of lung, in place.
+
+    At the wall of the lung, where a voxel has a smaller share of lung, the rest stays. What is
+    denser than the tissue stays too.
+    """
+    most = np.maximum(values, np.float32(value))
+    np.minimum(values + part * np.float32(max(value - lung, 0)), most, out=values)

@@ -20,8 +20,9 @@ from parafovea.geometry.drawn_slices import drawn_slices
 from parafovea.geometry.grid import Box, Grid, Shape, Vector, shape3, vector3
 from parafovea_phantoms.chests.change_drawing import draw_changes
 from parafovea_phantoms.chests.circulation import with_walls
-from parafovea_phantoms.chests.drawing import add_lesion, draw
+from parafovea_phantoms.chests.drawing import draw
 from parafovea_phantoms.chests.frame import require_chest
+from parafovea_phantoms.chests.lesion_drawing import add_lesion
 from parafovea_phantoms.chests.lesion_kinds import varied_lesion
 from parafovea_phantoms.chests.lesion_placement import PLAIN_MANNER, Manner, Region, place, sizes
 from parafovea_phantoms.chests.lesions import DrawnLesion, Lesion, draw_lesion, smallest_diameter
@@ -44,6 +45,9 @@ FEWEST, MOST = 5, 10
 
 #: How lesions are placed in varied chests.
 VARIED_MANNER = Manner(at_wall=0.3, at_vessel=0.35, crossed=0.15, pressed=(0.6, 0.98))
+
+#: How much more frequent small lesions are in varied chests: added to an exponent.
+SMALL = 0.6
 
 #: Voxels that are drawn at a time, to bound memory.
 SLAB_VOXELS = 6_000_000
@@ -149,6 +153,7 @@ def _drawn(
             chest.changes,
             fine.lattice,
             wide,
+            lung=chest.look.densities.lung - chest.look.densities.holes,
             values=values,
             lung_texture=lung_texture,
             regions=regions,
@@ -178,13 +183,14 @@ def _lesions(seed: int, chest: Chest, spacing: Vector) -> tuple[list[Lesion], li
         manner = replace(VARIED_MANNER, make=partial(varied_lesion, variety=look.strength))
     cavity = chest.thorax.cavity
     masses = place_masses(random_stream(seed, MASSES), lungs, cavity, look.masses)
+    small = 1 + SMALL * look.strength
     found: list[list[Lesion]] = []
     for stream, region, avoided, there in (
         (NODULES, lungs, keep_away, masses),
         (DECOYS, pockets, wide, []),
     ):
         rng = random_stream(seed, stream)
-        wanted = sizes(rng, int(rng.integers(FEWEST, MOST + 1)), smallest=smallest)
+        wanted = sizes(rng, int(rng.integers(FEWEST, MOST + 1)), smallest=smallest, small=small)
         placed = place(
             rng,
             region,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
+from parafovea.geometry.grid import vector3
 from parafovea_phantoms.chests.lesions import Core, Lesion, random_lesion
 from parafovea_phantoms.chests.spicules import random_spicules
 
@@ -41,7 +43,7 @@ def varied_lesion(
         return body
     dense = 10 + 70 * amounts[0]
     if kind < PART_SOLID and diameter >= LEAST_PART_SOLID:
-        core = Core(0.35 + 0.4 * amounts[1], dense)
+        core = _core(rng, 0.35 + 0.4 * amounts[1], dense, blurred=amounts[2] < 0.5)
         return replace(body, kind="ground glass", value=150 + 200 * amounts[2], core=core)
     if PART_SOLID <= kind < FAINT:
         low, high = FAINT_GLASS
@@ -50,12 +52,18 @@ def varied_lesion(
         value = CALCIUM[0] + (CALCIUM[1] - CALCIUM[0]) * amounts[0]
         if amounts[1] < 0.5:
             return replace(body, kind="solid", value=value)
-        core = Core(0.4 + 0.3 * amounts[2], value)
+        core = _core(rng, 0.4 + 0.3 * amounts[2], value)
         return replace(body, kind="solid", value=dense, core=core)
     if CALCIFIED <= kind < SPICULATED and diameter >= LEAST_SPICULATED:
         spicules = random_spicules(rng, diameter)
         return replace(body, kind="solid", value=dense, spicules=spicules)
     if SPICULATED <= kind < CAVITARY and diameter >= LEAST_CAVITARY:
-        core = Core(0.4 + 0.35 * amounts[1], -950.0)
+        core = _core(rng, 0.4 + 0.35 * amounts[1], -950.0)
         return replace(body, kind="solid", value=dense, core=core)
     return body
+
+
+def _core(rng: np.random.Generator, size: float, value: float, *, blurred: bool = False) -> Core:
+    """Return a core that lies off the centre, inside of the lesion."""
+    room = 0.7 * (1 - size) / math.sqrt(3)
+    return Core(size, value, vector3(rng.uniform(-room, room, size=3).tolist()), blurred)

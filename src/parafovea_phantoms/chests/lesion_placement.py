@@ -97,10 +97,16 @@ class Region:
         return depth.astype(np.float64)
 
 
-def sizes(rng: np.random.Generator, count: int, *, smallest: float) -> list[float]:
-    """Return random diameters from `smallest` to 30 mm, small ones more often, largest first."""
+def sizes(
+    rng: np.random.Generator, count: int, *, smallest: float, small: float = 1.0
+) -> list[float]:
+    """Return random diameters from `smallest` to 30 mm, small ones more often, largest first.
+
+    Their logarithms are uniform; `small` above 1 makes small ones more frequent still.
+    """
     span = LARGEST / smallest
-    return sorted((smallest * span ** float(u) for u in rng.uniform(size=count)), reverse=True)
+    uniform = (float(u) for u in rng.uniform(size=count))
+    return sorted((smallest * span ** (u**small) for u in uniform), reverse=True)
 
 
 def place(

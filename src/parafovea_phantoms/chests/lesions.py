@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from parafovea.geometry.grid import Box, Vector, shape3
+from parafovea.geometry.grid import Box, Vector, shape3, vector3
 from parafovea_phantoms.cells.blobs import largest_piece
 from parafovea_phantoms.chests.frame import Points, Positions
 from parafovea_phantoms.chests.tubes import Tubes
@@ -33,7 +34,7 @@ Kind = Literal["solid", "ground glass"]
 
 @dataclass(frozen=True)
 class Core:
-    """The inner part of a lesion, of the same shape.
+    """The inner part of a lesion, of its shape.
 
     Parameters
     ----------
@@ -41,10 +42,16 @@ class Core:
         Its size as a share of the lesion's, below 1.
     value : float
         Hounsfield units.
+    offset : tuple of float
+        Position z, y, x of its centre relative to the lesion's, in radii of the lesion.
+    blurred : bool
+        Whether it fades into the lesion around it, over about three voxels.
     """
 
     size: float
     value: float
+    offset: Vector = (0.0, 0.0, 0.0)
+    blurred: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,7 @@ class Lesion:
     lobes : ndarray
         (n, 3) float64 unit vectors towards the lobes.
     heights : ndarray
-        (n,) float64 height of each lobe, as a share of the radius.
+        (n,) float64 height of each lobe, as a share of the radius; negative where a lesion is flat.
     core : Core, optional
         A part in the middle with its own Hounsfield units.
     spicules : Tubes
@@ -105,7 +112,9 @@ class Lesion:
     def reach(self) -> float:
         """Radius of a sphere around the centre that contains the lesion, in millimetres."""
         scale, offset = self.shape
-        far = scale * (1 + float(self.heights.sum())) + math.sqrt(float(offset @ offset))
+        far = scale * (1 + float(np.maximum(self.heights, 0).sum())) + math.sqrt(
+            float(offset @ offset)
+        )
         return far * self.diameter / 2
 
     def holds(self, positions: Positions) -> Mask:
@@ -201,10 +210,16 @@ def draw_lesion(lesion: Lesion, lattice: Lattice, *, within: Box) -> DrawnLesion
     stop = [math.ceil(high) + 1 for _, high in spans]
     box = Box(shape3(start), shape3(stop)).intersection(within)
     mask = largest_piece(lesion.holds(lattice.voxel_positions(box)))
-    core = np.empty(0, dtype=np.float32)
+    share, core = _share(lesion, lattice, box), np.empty(0, dtype=np.float32)
     if lesion.core is not None:
-        core = _share(replace(lesion, diameter=lesion.core.size * lesion.diameter), lattice, box)
-    return DrawnLesion(box, mask, _share(lesion, lattice, box), lesion, core)
+        radius = lesion.diameter / 2
+        centre = [c + o * radius for c, o in zip(lesion.centre, lesion.core.offset, strict=True)]
+        inner = replace(lesion, diameter=lesion.core.size * lesion.diameter, centre=vector3(centre))
+        core = _share(inner, lattice, box)
+        if lesion.core.blurred:
+            core = ndimage.uniform_filter(core, 3)
+        core = np.minimum(core, share)
+    return DrawnLesion(box, mask, share, lesion, core)
 
 
 def _share(lesion: Lesion, lattice: Lattice, box: Box) -> Field:

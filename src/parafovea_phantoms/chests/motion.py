@@ -45,6 +45,8 @@ STILL = Motion()
 def moved(values: Field, motion: Motion, thorax: Thorax, lattice: Lattice, slab: Box) -> Field:
     """Return the Hounsfield units of a slab, (z, y, x) float32, after motion within its planes.
 
+    The chest wall and the spine stay where they are.
+
     Parameters
     ----------
     values : ndarray
@@ -58,11 +60,14 @@ def moved(values: Field, motion: Motion, thorax: Thorax, lattice: Lattice, slab:
     slab : Box
         Box of whole planes.
     """
+    if not (motion.heart or motion.diaphragm):
+        return values
+    inner = smoothstep(lattice.sample(thorax.cavity, slab), -3, 8)
     if motion.heart:
-        near = smoothstep(lattice.sample(thorax.heart, slab), -NEAR_HEART, 0)
+        near = smoothstep(lattice.sample(thorax.heart, slab), -NEAR_HEART, 0) * inner
         values = _between(values, near, motion.heart, motion.axis, motion.doubled, lattice)
     if motion.diaphragm:
-        near = 1 - smoothstep(lattice.sample(thorax.above, slab), 5, NEAR_DIAPHRAGM)
+        near = inner * (1 - smoothstep(lattice.sample(thorax.above, slab), 5, NEAR_DIAPHRAGM))
         values = _between(values, near, motion.diaphragm, 1, motion.doubled, lattice)
     return values
 
