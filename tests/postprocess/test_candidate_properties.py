@@ -30,7 +30,7 @@ def soft_ellipsoid(grid, radii):
 
 def form_of(heat, grid, **options):
     (candidate,) = found_in(heat, grid)
-    return measure_form(candidate, lambda box: heat[box.slices], grid, threshold=0.5, **options)
+    return measure_form(candidate, lambda box: heat[box.slices], grid, **options)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -95,7 +95,7 @@ def test_a_neighbouring_region_is_not_measured_with_it():
     candidates = found_in(heat, grid)
     assert len(candidates) == 2
     for each in candidates:
-        form = measure_form(each, lambda box: heat[box.slices], grid, threshold=0.5)
+        form = measure_form(each, lambda box: heat[box.slices], grid)
         assert form.axial_diameter < 21
         assert form.sphericity > 0.95
 

@@ -42,7 +42,7 @@ def scan_view(
     heatmap = Volume(lambda box: values[box.slices], SCAN)
     chosen = select_candidates(heatmap, DetectionSettings())
     lungs = body_masks(nodules, affine=affine).lungs
-    found = describe_candidates(chosen, heatmap, scan, lungs, affine=affine, threshold=0.5)
+    found = describe_candidates(chosen, heatmap, scan, lungs, affine=affine)
     z, y, x = SCAN.shape
     document = Detections(
         scan_id="patient <1>",

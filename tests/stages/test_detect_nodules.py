@@ -219,10 +219,28 @@ def test_a_calibration_that_was_fitted_to_labels_gives_the_triage(folder):
     assert triaged.detections[0].triage.risk_category == "high"
 
 
+def test_the_calibration_of_a_models_confidences_comes_before_the_filter(folder, found):
+    confidence = write_calibration(folder / "confidence.json")
+    sure = run(folder, "sure", confidence=confidence)
+    odds = [d.confidence / (1 - d.confidence) / 2 for d in found.detections]
+    assert [d.confidence for d in sure.detections] == pytest.approx(
+        [each / (1 + each) for each in odds], abs=1e-4
+    )
+    # all else is measured in the heatmap
+    assert [d.coordinates for d in sure.detections] == [d.coordinates for d in found.detections]
+    assert [d.properties for d in sure.detections] == [d.properties for d in found.detections]
+    least = sure.detections[1].confidence - 1e-5
+    settings = {"confidence_filter": {"min_confidence": least}}
+    kept = run(folder, "kept", confidence=confidence, settings=settings)
+    assert len(kept.detections) == 2 < len(run(folder, "raw", settings=settings).detections)
+
+
 def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):
     other = write_calibration(folder / "other.json", owner="cd" * 32)
     with pytest.raises(CalibrationError, match="belongs to the model 'chest'"):
         run(folder, "none", calibration=other, limits=LIMITS)
+    with pytest.raises(CalibrationError, match="belongs to the model 'chest'"):
+        run(folder, "none", confidence=other)
     own = write_calibration(folder / "calibration.json")
     with pytest.raises(CalibrationError, match="names the risk 'dire': use low, intermediate"):
         run(folder, "none", calibration=own, limits={"low": 0, "dire": 0.5})

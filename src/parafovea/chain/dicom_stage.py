@@ -48,7 +48,13 @@ def _exporting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
         "metadata": project.samples[sample].metadata,
         "channels": list(project.recipe(sample).volume_channels),
         "settings": project.division(sample).settings.get("detection"),
+        "confidence": project.confidence_file(sample),
     }
+
+
+def _waits(project: Project, wildcards: Wildcards) -> list[str]:
+    confidence = project.confidence_file(wildcards["sample"])
+    return [*source_waits(project, wildcards), *([confidence] if confidence else [])]
 
 
 def _jobs(division: Division) -> Sequence[Wildcards]:
@@ -72,7 +78,7 @@ export_dicom = Stage(
         "volume": _body,
         "classes": _classes,
     },
-    waits=source_waits,
+    waits=_waits,
     outputs={
         "segmentation": Output(layout.in_sample(layout.SEGMENTATION_OBJECT)),
         "measurements": Output(layout.in_sample(layout.MEASUREMENT_REPORT)),

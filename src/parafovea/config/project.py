@@ -51,6 +51,7 @@ from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.kinds.stages import sample_stages
 from parafovea.preprocess.source_statistics import passes_of
 from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.postprocess import CONFIDENCE_FILE
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.storage import layout
@@ -321,6 +322,12 @@ class Project:
         volume = f"{self.folder(sample)}/{layout.VOLUME}"
         stored = source_grid(volume, metadata=SourceMetadata(channel=0))
         return stored.converted(recipe.unit)
+
+    def confidence_file(self, sample: str) -> str | None:
+        """Return the file that calibrates a detector's confidences, if its folder has one."""
+        model = self.task(sample).model
+        path = f"{model}/{CONFIDENCE_FILE}"
+        return path if model not in self.trained and Path(path).is_file() else None
 
     def finished(self, sample: str) -> bool:
         """Return whether the results of a sample that others read are all there.

@@ -62,14 +62,16 @@ def _detecting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
         **_scan(project, sample),
         "channels": _channels(project, sample),
         "settings": project.block(sample, "detection"),
+        "confidence": project.confidence_file(sample),
         "calibration": triage["calibration"],
         "limits": triage["limits"],
     }
 
 
 def _detection_waits(project: Project, wildcards: Wildcards) -> list[str]:
-    calibration = project.block(wildcards["sample"], "triage")["calibration"]
-    return [*source_waits(project, wildcards), *([calibration] if calibration else [])]
+    sample = wildcards["sample"]
+    files = [project.confidence_file(sample), project.block(sample, "triage")["calibration"]]
+    return [*source_waits(project, wildcards), *filter(None, files)]
 
 
 def _measuring_waits(project: Project, wildcards: Wildcards) -> list[str]:

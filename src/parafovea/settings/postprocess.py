@@ -14,6 +14,10 @@ Method = Literal["argmax", "threshold"]
 Connectivity = Literal[6, 18, 26]
 PeakMethod = Literal["local_maxima", "nms"]
 
+#: File in the folder of a detector, written by `parafovea calibrate`, that maps the heights of its
+#: peaks to confidences.
+CONFIDENCE_FILE = "confidence.json"
+
 
 class ClassSettings(Strict):
     """Cleaning of one class and its division into objects."""
@@ -57,7 +61,9 @@ class PeakSettings(Strict):
     """Peak detection in a heatmap."""
 
     threshold: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Minimum value of the heatmap, for peaks and their regions."
+        0.5,
+        description="Minimum value of the heatmap, for peaks and their regions; a region ends at "
+        "half of its peak, where that is higher.",
     )
     min_distance: Annotated[float, Field(ge=0)] = Field(
         10.0, description="Minimum distance between two peaks, in mm; the higher one is kept."
@@ -105,7 +111,9 @@ class ConfidenceFilterSettings(Strict):
     """Filter of candidates by confidence."""
 
     min_confidence: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="Minimum confidence, the heatmap's value at the peak."
+        0.3,
+        description="Minimum confidence: the heatmap's value at the peak, or what the model's "
+        "`confidence.json` makes of it.",
     )
 
 

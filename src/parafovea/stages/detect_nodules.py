@@ -56,6 +56,7 @@ def detect_nodules(
     metadata: str = "",
     channels: Sequence[str] = (),
     settings: DetectionSettings | Mapping[str, Any],
+    confidence: str | Path | None = None,
     calibration: str | Path | None,
     limits: Mapping[str, float],
     clock: Clock | None = None,
@@ -86,6 +87,9 @@ def detect_nodules(
         Names of the scan's channels, of which the first is measured; empty for one unnamed channel.
     settings : mapping
         Fields of `DetectionSettings`.
+    confidence : str or None
+        File of `parafovea calibrate` that maps the heights of peaks to confidences; None takes the
+        heights.
     calibration : str or None
         File of `parafovea calibrate`. Without it, the files contain no triage.
     limits : mapping of str to float
@@ -117,14 +121,15 @@ def detect_nodules(
     masks = stored_masks(volume)
     stated = open_stored(prediction).attributes.get("model")
     made: Mapping[str, object] = stated if isinstance(stated, Mapping) else {}
+    owned = made.get("sha256")
+    known = None if owned is None else str(owned)
+    sure = None if confidence is None else read_calibration(Path(confidence), model_sha256=known)
     score = None
     if calibration is not None:
-        owned = made.get("sha256")
-        known = None if owned is None else str(owned)
         score = triage_score(read_calibration(Path(calibration), model_sha256=known), limits)
     with unchanged(source) as check:
         scan = open_scan(source, metadata=metadata, grid=heat.grid, channels=channels)
-        found, outside = _found(heat, scan, masks, chosen, score)
+        found, outside = _found(heat, scan, masks, chosen, sure, score)
         document = Detections(
             scan_id=sample,
             model=str(made.get("name") or "unknown"),
@@ -160,10 +165,11 @@ def _found(
     scan: Source,
     masks: BodyMasks,
     settings: DetectionSettings,
+    confidence: Calibration | None,
     score: Score | None,
 ) -> tuple[tuple[Detection, ...], int | None]:
     """Return the detections, and the number of candidates outside of the body, if filtered."""
-    candidates = select_candidates(heat, settings)
+    candidates = select_candidates(heat, settings, confidence=confidence)
     outside = 0 if settings.body_filter.enabled else None
     if not candidates:
         return (), outside
@@ -177,7 +183,6 @@ def _found(
         Volume(scan.read, scan.grid),
         masks.lungs,
         affine=scan.affine,
-        threshold=settings.peak_detection.threshold,
         score=score,
     )
     return found, outside

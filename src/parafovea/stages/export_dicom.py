@@ -26,6 +26,7 @@ from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.scan_space import ScanSpace
+from parafovea.postprocess.detection.calibration import Calibration, read_calibration
 from parafovea.postprocess.detection.detection_files import Detection, load_detections
 from parafovea.postprocess.detection.heatmap import open_heatmap
 from parafovea.postprocess.detection.nodules import select_candidates, within_body
@@ -61,11 +62,12 @@ def export_dicom(
     metadata: str = "",
     channels: Sequence[str] = (),
     settings: DetectionSettings | Mapping[str, Any] | None = None,
+    confidence: str | Path | None = None,
 ) -> None:
     """Write a DICOM segmentation and a report of measurements that refers to its segments.
 
-    Of detections, each is a segment: the voxels of its region in which the heatmap is at or above
-    the threshold, on the scan's own slices. Of classes, each class but the background is one.
+    Of detections, each is a segment: the voxels of its region, on the scan's own slices. Of
+    classes, each class but the background is one.
 
     Parameters
     ----------
@@ -86,6 +88,8 @@ def export_dicom(
         Names of the scan's channels, of which the first one's slices are segmented.
     settings : mapping, optional
         Fields of `DetectionSettings`, by which the detections were found.
+    confidence : str or None
+        File of `parafovea calibrate` by which their confidences were calibrated.
 
     Raises
     ------
@@ -109,7 +113,8 @@ def export_dicom(
         series = source_series(scan, told)
         found: _Found
         if detections is not None and volume is not None:
-            found = _Detected(detections, prediction, volume, settings or {}, scan)
+            sure = None if confidence is None else read_calibration(Path(confidence))
+            found = _Detected(detections, prediction, volume, settings or {}, sure, scan)
         elif classes is not None:
             found = _Classified(classes, scan)
         else:
@@ -176,11 +181,12 @@ class _Detected(_Found):
         prediction: Path,
         volume: Path,
         settings: DetectionSettings | Mapping[str, Any],
+        confidence: Calibration | None,
         scan: Source,
     ) -> None:
         document, heat = load_detections(detections), open_heatmap(prediction)
         chosen = DetectionSettings.model_validate(settings)
-        candidates = select_candidates(heat, chosen)
+        candidates = select_candidates(heat, chosen, confidence=confidence)
         if chosen.body_filter.enabled:
             candidates = within_body(candidates, heat.grid, stored_masks(volume).body)
         found = document.detections

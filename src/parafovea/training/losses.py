@@ -14,7 +14,7 @@ from parafovea.quality.truth_on_grid import IGNORED
 
 #: Lower bound of the targets' share of the voxels, so that batches without targets have neither no
 #: weight nor all of it.
-EXPECTED = 1e-3
+EXPECTED = 2e-4
 
 #: Voxels added to numerator and denominator of the Dice: windows without targets have a loss near 0
 #: once the heatmap is low, and small targets still contribute.
@@ -86,9 +86,9 @@ class HeatmapLoss(nn.Module):
             Target of the same shape, in [0, 1].
         """
         entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        focal = ((target - logits.sigmoid()) ** 2 * entropy).sum()
-        mass = target.sum().clamp(min=EXPECTED * target.numel())
-        return focal / mass + cast(Tensor, self.dice(logits, target))
+        focal = ((target - logits.sigmoid()) ** 2 * entropy).flatten(1).sum(dim=1)
+        mass = target.flatten(1).sum(dim=1).clamp(min=EXPECTED * target[0].numel())
+        return (focal / mass).mean() + cast(Tensor, self.dice(logits, target))
 
 
 class RefinementLoss(nn.Module):

@@ -48,10 +48,8 @@ class Density:
     deviation: float
 
 
-def measure_form(
-    candidate: Candidate, read: ReadSlab, grid: Grid, *, threshold: float, axial: int = 0
-) -> Form:
-    """Measure the isosurface of the heatmap at the threshold around a candidate's region.
+def measure_form(candidate: Candidate, read: ReadSlab, grid: Grid, *, axial: int = 0) -> Form:
+    """Measure the isosurface of the heatmap at the level of a candidate around its region.
 
     Parameters
     ----------
@@ -61,8 +59,6 @@ def measure_form(
         Returns the (z, y, x) values of a box of the heatmap.
     grid : Grid
         Grid of the heatmap.
-    threshold : float
-        Threshold of the candidate's detection.
     axial : int
         Array axis along the patient's length.
 
@@ -76,11 +72,11 @@ def measure_form(
     Sphericity is pi^(1/3) (6 V)^(2/3) / A (H. Wadell, J. Geol. 40, 1932; feature QCFX of the Image
     Biomarker Standardisation Initiative), with volume V and area A of the same mesh.
     """
-    level = float(np.float32(threshold))
+    level = float(np.float32(candidate.level))
     field = _field(candidate, read, grid, level)
     volume, area = _mesh(field, level, grid.spacing) if field.max() > level else (0.0, 0.0)
     if volume <= 0:
-        # No value is above the threshold: use the outline of the voxels.
+        # No value is above the level: use the outline of the voxels.
         field, level = (field >= level).astype(np.float32), 0.5
         volume, area = _mesh(field, level, grid.spacing)
     sphericity = math.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area

@@ -44,6 +44,8 @@ class Candidate:
         Bounding box of the region in the heatmap.
     mask : (z, y, x) bool
         The region within `box`.
+    level : float
+        Value of the heatmap at the border of the region.
     """
 
     confidence: float
@@ -51,6 +53,7 @@ class Candidate:
     voxels: int
     box: Box
     mask: Array
+    level: float
 
     def volume(self, grid: Grid) -> float:
         """Return the volume of the region in the cubic unit of the heatmap's grid."""
@@ -70,6 +73,10 @@ def find_candidates(
     threshold. A component with several peaks is divided between them by watershed; then peaks
     without a valley between them are merged, see `merged_basins`. A component without a peak,
     since a higher peak of another component is closer than the minimum distance, is dropped.
+
+    Of each region only the voxels at or above half of its peak are kept: there the surface of a
+    finding lies in the heatmaps that detectors learn (`training.heatmap_truth.heatmap`), however
+    sure they are, so that sizes do not depend on a threshold below that.
 
     Parameters
     ----------
@@ -107,7 +114,7 @@ def find_candidates(
         values = np.asarray(read(box))
         inside = _cropped_mask(runs, box)
         if len(members) == 1:
-            found[members[0]] = _candidate(peaks, members[0], values, inside, box)
+            found[members[0]] = _candidate(peaks, members[0], values, inside, box, settings)
             continue
         labels = _divided(values, inside, peaks, members, box, grid.spacing)
         joined = np.arange(len(members))
@@ -118,7 +125,7 @@ def find_candidates(
         labels = np.append(0, joined + 1)[labels]
         for first in np.unique(joined).tolist():
             found[members[first]] = _candidate(
-                peaks, members[first], values, labels == first + 1, box
+                peaks, members[first], values, labels == first + 1, box, settings
             )
     return [found[rank] for rank in sorted(found)]
 
@@ -177,7 +184,12 @@ def _nearest(inside: Array, place: Array, spacing: Vector) -> Array:
     return labels
 
 
-def _candidate(peaks: Peaks, peak: int, values: Array, mask: Array, box: Box) -> Candidate:
+def _candidate(
+    peaks: Peaks, peak: int, values: Array, mask: Array, box: Box, settings: PeakSettings
+) -> Candidate:
+    height = float(peaks.value[peak])
+    level = max(settings.threshold, height / 2)
+    mask = mask & (values >= level)
     tight = _bounds(mask)
     own, around = mask[tight.slices], tight.shifted(box.start)
     index = np.nonzero(own)
@@ -187,7 +199,7 @@ def _candidate(peaks: Peaks, peak: int, values: Array, mask: Array, box: Box) ->
         a + int((i * weights).sum()) / total for a, i in zip(around.start, index, strict=True)
     ]
     return Candidate(
-        float(peaks.value[peak]), vector3(centre), len(weights), around, np.ascontiguousarray(own)
+        height, vector3(centre), len(weights), around, np.ascontiguousarray(own), level
     )
 
 

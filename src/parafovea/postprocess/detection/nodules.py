@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from parafovea.errors import GridError
 from parafovea.geometry.grid import Grid
 from parafovea.geometry.scan_space import ScanSpace
+from parafovea.postprocess.detection.calibration import Calibration
 from parafovea.postprocess.detection.candidate_properties import measure_densities, measure_form
 from parafovea.postprocess.detection.candidates import Candidate, find_candidates
 from parafovea.postprocess.detection.detection_files import (
@@ -34,7 +36,9 @@ Array = np.ndarray[Any, Any]
 Score = Callable[[pd.DataFrame], Sequence[Triage]]
 
 
-def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Candidate]:
+def select_candidates(
+    heatmap: Volume, settings: DetectionSettings, *, confidence: Calibration | None = None
+) -> list[Candidate]:
     """Find candidates and filter them by non-maximum suppression, size and confidence, in order.
 
     Parameters
@@ -43,6 +47,8 @@ def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Cand
         Values in [0, 1]; its grid is in millimetres.
     settings : DetectionSettings
         Settings of peaks and filters.
+    confidence : Calibration, optional
+        Map from the heights of peaks to confidences. By default, the height is the confidence.
 
     Returns
     -------
@@ -56,6 +62,10 @@ def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Cand
         widths = np.array([c.diameter(grid) for c in found])
         stays = suppress_overlaps(centres, widths, iou_threshold=settings.nms.iou_threshold)
         found = [c for c, stay in zip(found, stays, strict=True) if stay]
+    if confidence is not None:
+        # the height of a peak may exceed 1 by rounding
+        sure = confidence.apply(np.array([min(c.confidence, 1.0) for c in found]))
+        found = [replace(c, confidence=float(s)) for c, s in zip(found, sure, strict=True)]
     size, least = settings.size_filter, settings.confidence_filter.min_confidence
     return [
         c
@@ -89,7 +99,6 @@ def describe_candidates(
     lungs: CoarseArray | None,
     *,
     affine: Array | None,
-    threshold: float,
     score: Score | None = None,
 ) -> tuple[Detection, ...]:
     """Measure candidates in the scan and compute their patient coordinates.
@@ -106,8 +115,6 @@ def describe_candidates(
         bool, from `lung_mask`; None where the scan shows none.
     affine : (4, 4) float64 or None
         Affine from the scan's voxels (x, y, z) to RAS millimetres; with None, its grid is LPS.
-    threshold : float
-        Threshold of the candidates' detection.
     score : callable, optional
         Returns a triage for each row of the candidates' table; with None there is no triage.
 
@@ -133,7 +140,7 @@ def describe_candidates(
     depths = None if lungs is None else border_distance(lungs, world)
     found = []
     for row, candidate in enumerate(candidates):
-        form = measure_form(candidate, heatmap.read, grid, threshold=threshold, axial=axial)
+        form = measure_form(candidate, heatmap.read, grid, axial=axial)
         properties = Properties(
             volume_mm3=rounded_length(candidate.volume(grid)),
             mean_intensity=rounded_length(densities[row].mean),

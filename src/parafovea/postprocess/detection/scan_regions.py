@@ -23,9 +23,9 @@ def scan_regions(
     """Return the voxels of a scan that belong to each candidate.
 
     These are the voxels in which the heatmap, interpolated as in its file on the scan's grid, is at
-    or above the threshold. Each belongs to the region that most of its value comes from, which
-    may be none of the candidates' where one was filtered. A region that is too small for that has
-    the voxel at its centre, unless another has it.
+    or above the candidate's level. Each belongs to the region that most of its value comes from,
+    which may be none of the candidates' where one was filtered. A region that is too small for that
+    has the voxel at its centre, unless another has it.
 
     Parameters
     ----------
@@ -90,15 +90,15 @@ class _Owners:
 
         return resample_box(read, self.heatmap.grid, target, box, antialias=False)
 
-    def inside(self, box: Box, target: Grid) -> Array:
-        """Return where the values in a box of another grid are at or above the threshold."""
+    def inside(self, number: int, box: Box, target: Grid) -> Array:
+        """Return where the values in a box of another grid are at or above a candidate's level."""
         values = resample_box(self.heatmap.read, self.heatmap.grid, target, box, antialias=False)
-        return np.asarray(np.clip(values, 0, 1) >= self._threshold)
+        return np.asarray(np.clip(values, 0, 1) >= self._candidates[number - 1].level)
 
 
 def _own_voxels(owners: _Owners, number: int, box: Box, target: Grid) -> Array:
     """Return the voxels (z, y, x) bool of a box that belong to a candidate."""
-    own = owners.inside(box, target)
+    own = owners.inside(number, box, target)
     if not own.any():
         return own
     share = owners.share(number, box, target)

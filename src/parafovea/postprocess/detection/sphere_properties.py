@@ -80,10 +80,8 @@ def measure_sphere(scan: Volume, centre: Vector, diameter: float, *, axial: int 
     )
     count = int(np.count_nonzero(nodule))
     middle = vector3([float(axis.mean()) for axis in np.nonzero(nodule)])
-    candidate = Candidate(1.0, middle, count, used, nodule[used.slices])
-    form = measure_form(
-        candidate, lambda part: field[part.slices], local, threshold=0.5, axial=axial
-    )
+    candidate = Candidate(1.0, middle, count, used, nodule[used.slices], 0.5)
+    form = measure_form(candidate, lambda part: field[part.slices], local, axial=axial)
     chosen = values[tissue_mask(values, ball, around, spacing=grid.spacing)].astype(np.float64)
     return Properties(
         volume_mm3=rounded_length(candidate.volume(local)),
