@@ -44,7 +44,9 @@ def draw_changes(
     """
     sizes, width = changes.sizes, sum(lattice.voxel) / 3
     inside = (regions >= tissues.LUNG_REGION).astype(np.float32)
-    filled = np.maximum(lung_texture, inside)
+    # Gas outside of the lungs has the texture of lung, too.
+    texture = lung_texture * (regions != tissues.POCKET_REGION)
+    filled = np.maximum(texture, inside)
     if changes.consolidation is not None:
         # Fissures disappear in it, air in bronchi does not.
         part = lattice.sample(changes.consolidation, slab) * filled
@@ -55,9 +57,9 @@ def draw_changes(
         box = plate.box(lattice).intersection(slab)
         if box.size:
             here = box.relative_to(slab.start).slices
-            part = plate.coverage(lattice, box, width) * lung_texture[here]
+            part = plate.coverage(lattice, box, width) * texture[here]
             values[here] += part * np.maximum(np.float32(FIBROUS) - values[here], 0)
-    draw_strands(changes.scars, lattice, slab, value=FIBROUS, values=values, within=lung_texture)
+    draw_strands(changes.scars, lattice, slab, value=FIBROUS, values=values, within=texture)
     draw_strands(changes.plugs, lattice, slab, value=MUCUS, values=values, within=inside)
     for field, value in ((changes.pleura, sizes.pleura_value), (changes.fluid, FLUID)):
         if field is not None:

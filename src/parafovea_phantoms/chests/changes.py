@@ -57,6 +57,12 @@ class ChangeSizes:
     scars: bool = False
     plugs: bool = False
 
+    @property
+    def present(self) -> bool:
+        """Whether there is any change."""
+        layers = self.pleura > 0 or self.fluid > 0 or self.consolidation > 0
+        return layers or self.plates or self.scars or self.plugs
+
 
 #: Those of a plain chest: none.
 UNCHANGED = ChangeSizes()
@@ -112,7 +118,7 @@ def plan_changes(seed: int, sizes: ChangeSizes, thorax: Thorax, airways: Tubes) 
     airways : Tubes
         Airways inside the lungs, by their inner radius.
     """
-    if sizes == UNCHANGED:
+    if not sizes.present:
         return None
     lattice = thorax.lattice
     z, y, x = thorax.frame.inside(lattice.positions())
