@@ -49,6 +49,19 @@ def test_the_hash_of_the_model_goes_into_the_file(table, project_folder):
     assert "names no model" not in done.output
 
 
+def test_candidates_with_their_outcomes_are_fitted_like_labels(table):
+    _, labelled = call(table, "--method", "platt")
+    fitted = read_calibration(labelled).parameters
+    names = {"1": "hit", "0": "false positive"}
+    rows = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    lines = [f"{p}\t{names[y]}" for p, y in rows] + ["0.9\texcluded", "0.8\tdouble"]
+    table.write_text("\n".join(["probability\toutcome", *lines]) + "\n")
+    done, output = call(table, "--method", "platt")
+    assert done.exit_code == 0
+    assert read_calibration(output).parameters == fitted
+    assert read_calibration(output).fit.candidates == len(rows)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_plot_is_the_same_bytes_when_drawn_again(table, suffix):
     plots = [table.with_name(f"{turn}{suffix}") for turn in ("one", "two")]

@@ -24,7 +24,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "diameter_mm": ("diametermm",),
     "probability": ("probability", "confidence"),
     "label": ("label",),
+    "outcome": ("outcome",),
 }
+
+#: Labels of the outcomes of candidates, see `matching.OUTCOMES`; the others count neither way.
+OUTCOME_LABELS: Mapping[str, str] = {"hit": "1", "false positive": "0"}
 
 _MOST_PROBLEMS = 10
 
@@ -322,6 +326,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     ----------
     path : Path
         Columns probability (or confidence), in [0, 1], and label, 0 or 1; others are ignored.
+        Instead of a label it may have the outcome of `evaluate_detections`: a hit is 1, a false
+        positive 0; lines of other outcomes are left out.
 
     Returns
     -------
@@ -333,7 +339,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     TableError
         As `read_candidates`; also if a value is outside of its range.
     """
-    table = read_numbers(path, ("probability", "label"), series=False)
+    table = _scores(path)
     problems = [
         f"{path}:{line}: probability is {value:g}: give a number from 0 to 1"
         for line, value in zip(table["line"], table["probability"], strict=True)
@@ -346,6 +352,19 @@ def read_scores(path: Path) -> pd.DataFrame:
     ]
     refuse(problems)
     return table.astype({"label": int})
+
+
+def _scores(path: Path) -> pd.DataFrame:
+    """Return probability, label and line of scored candidates, as they stand in the table."""
+    text = read_text(path)
+    _, header = next(rows_of(path, text, delimiter_of(text)))
+    given = {plain_name(name) for name in header}
+    if "label" in given or "outcome" not in given:
+        return read_numbers(path, ("probability", "label"), series=False)
+    outcomes = {line.number: line.cells["outcome"] for line in _lines(path, ("outcome",))}
+    table = read_numbers(path, ("probability",), series=False)
+    label = table["line"].map(outcomes).map(OUTCOME_LABELS)
+    return table.assign(label=label.astype(float)).dropna(subset="label")
 
 
 def _repeated(path: Path, table: pd.DataFrame) -> list[str]:
