@@ -9,7 +9,7 @@ from pathlib import Path
 from parafovea.errors import ConfigError
 from parafovea.geometry.grid import shape3, vector3
 from parafovea.storage.provenance import record
-from parafovea_phantoms import PHANTOMS
+from parafovea_phantoms import PHANTOMS, chest_phantom
 from parafovea_phantoms.phantom_files import write_findings, write_volume
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def make_phantom(
     """
     if kind not in PHANTOMS:
         raise ConfigError(f"unknown phantom {kind!r}: use one of {', '.join(PHANTOMS)}")
-    if variety and kind != "chest":
+    if variety and PHANTOMS[kind] is not chest_phantom:
         raise ConfigError(f"phantom {kind} has no variety: use phantom chest")
     varied = {"variety": variety} if variety else {}
     phantom = PHANTOMS[kind](

@@ -12,9 +12,11 @@ import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
+from typer.testing import CliRunner
 
+from parafovea.cli.main import app
 from parafovea.config.sample_sizes import phantom_grid
-from parafovea.config.schema import ChestSettings
+from parafovea.config.schema import ChestSettings, PatientSettings
 from parafovea.errors import ConfigError
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
@@ -77,6 +79,22 @@ def test_the_same_seed_and_variety_give_the_same_bytes_and_another_variety_other
     assert again.findings == phantoms[11].findings
     assert again.grid == phantoms[11].grid
     assert digest(chest_phantom(11, **SMALL, variety=0.4)) != digest(again)
+
+
+def test_a_patient_is_a_chest_that_varies_in_the_workflow_and_on_the_command_line(
+    tmp_path: Path,
+) -> None:
+    varied = PatientSettings().variety
+    assert varied > 0 == ChestSettings().variety
+    options = ["--shape", "60", "64", "72", "--spacing", "4.4", "4.8", "4.8", "--seed", "20"]
+    done = CliRunner().invoke(app, ["phantom", "-o", str(tmp_path), "--kind", "patient", *options])
+    assert done.exit_code == 0, done.output
+    made = open_source(str(tmp_path / "patient_seed20.nii.gz"), metadata=SourceMetadata())
+    same = chest_phantom(20, **SMALL, variety=varied)
+    np.testing.assert_array_equal(made.read(made.grid.box), same.image)
+    assert (tmp_path / "patient_seed20_nodules.csv").read_text().count("patient_seed20,") == len(
+        same.findings
+    )
 
 
 def test_bytes_do_not_depend_on_the_slabs_they_are_drawn_in(

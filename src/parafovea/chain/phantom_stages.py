@@ -57,7 +57,7 @@ make_scan = Stage(
     function="make_phantom",
     package="parafovea_phantoms",
     outputs={
-        "volume": Output(_place("{kind,chest}", ".nii.gz")),
+        "volume": Output(_place("{kind,chest|patient}", ".nii.gz")),
         "truth": Output(_place("{kind}", "_truth.nii.gz")),
         "objects": Output(_place("{kind}", "_objects.nii.gz")),
         "regions": Output(_place("{kind}", "_regions.nii.gz")),

@@ -332,7 +332,10 @@ def clean(
 def phantom(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
-    kind: Annotated[Literal["cell", "chest"], typer.Option(help="Kind of phantom.")] = "cell",
+    kind: Annotated[
+        Literal["cell", "chest", "patient"],
+        typer.Option(help="Kind of phantom; a patient is a chest that varies as real ones do."),
+    ] = "cell",
     shape: Annotated[
         tuple[int, int, int] | None, typer.Option(help="Voxels along z y x; default: the kind's.")
     ] = None,
@@ -342,12 +345,13 @@ def phantom(
     ] = None,
 ) -> None:
     """Make a phantom volume with true classes and objects; a chest as NIfTI with a table."""
-    from parafovea.config.schema import PHANTOM_SIZES
+    from parafovea.config.schema import PHANTOM_SIZES, ChestSettings
     from parafovea.storage.layout import record_place
     from parafovea.storage.records import forget_record
     from parafovea_phantoms.make_phantom import make_phantom
 
     stem, size = f"{kind}_seed{seed}", PHANTOM_SIZES[kind]
+    varied = {"variety": size.variety} if isinstance(size, ChestSettings) else {}
     scan = size.unit == "millimeter"
     suffix = ".nii.gz" if scan else ".ome.zarr"
     volume = output / f"{stem}{suffix}"
@@ -364,6 +368,7 @@ def phantom(
             shape=shape or size.shape,
             spacing=spacing or size.spacing,
             unit=size.unit,
+            **varied,
         )
     console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are written.")
 

@@ -296,6 +296,7 @@ def _parts(kind: str) -> tuple[str, ...]:
     parts = {
         "cell": PARTS,
         "chest": (*PARTS, *SCAN_PARTS),
+        "patient": (*PARTS, *SCAN_PARTS),
         "landscape": TILE_PARTS,
         "scene": TILE_PARTS,
     }
@@ -308,8 +309,8 @@ def _made(match: re.Match[str] | None) -> str:
         stem = f"{match['kind']}_seed{match['seed']}"
         return ", ".join(stem + part for part in _parts(match["kind"]))
     return (
-        "cell_seedNUMBER.ome.zarr, chest_seedNUMBER.nii.gz, and the folders landscape_seedNUMBER "
-        "and scene_seedNUMBER"
+        "cell_seedNUMBER.ome.zarr, chest_seedNUMBER.nii.gz, patient_seedNUMBER.nii.gz, and the "
+        "folders landscape_seedNUMBER and scene_seedNUMBER"
     )
 
 

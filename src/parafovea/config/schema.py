@@ -59,6 +59,12 @@ class ChestSettings(PhantomSettings):
     )
 
 
+class PatientSettings(ChestSettings):
+    """Phantom chest scans that vary as those of patients do."""
+
+    variety: float = Field(0.7, ge=0, le=1, description="As of a chest.")
+
+
 class LandscapeSettings(Strict):
     """Folders of tiles of one kind, cut from phantom landscapes."""
 
@@ -103,6 +109,7 @@ class Phantoms(Strict):
 
     cell: PhantomSettings = PhantomSettings()
     chest: ChestSettings = ChestSettings()
+    patient: PatientSettings = PatientSettings()
     landscape: LandscapeSettings = LandscapeSettings()
     scene: SceneSettings = SceneSettings()
 
@@ -118,9 +125,10 @@ class Phantoms(Strict):
 
 
 #: Default sizes of the phantom volumes, by kind.
-PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
+PHANTOM_SIZES: dict[Literal["cell", "chest", "patient"], PhantomSettings] = {
     "cell": PhantomSettings(),
     "chest": ChestSettings(),
+    "patient": PatientSettings(),
 }
 
 
