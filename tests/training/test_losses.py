@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from parafovea.geometry.grid import Grid
@@ -33,6 +34,15 @@ def test_the_target_itself_has_the_least_loss() -> None:
     HeatmapLoss()(logits, wanted).backward()
     assert logits.grad is not None
     assert float(logits.grad.abs().max()) < 1e-3
+
+
+def test_a_small_finding_costs_as_much_beside_a_window_with_a_large_one() -> None:
+    """Missed in one window of a batch; in the other all is found."""
+    small, large = target(3.0), target(14.0)
+    blank = torch.full_like(small, 1e-6)
+    missed = loss_of(torch.cat([blank, large]), torch.cat([small, large]))
+    alone = loss_of(torch.cat([blank, small]), torch.cat([small, small]))
+    assert missed == pytest.approx(alone, rel=0.1)
 
 
 def test_a_missed_finding_of_three_millimetres_costs_about_as_much_as_one_of_thirty() -> None:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from parafovea.quality.truth_on_grid import IGNORED
 
-#: Lower bound of the targets' share of the voxels, so that batches without targets have neither no
-#: weight nor all of it.
+#: Lower bound of the targets' share of a window's voxels, so that windows without targets have
+#: neither no weight nor all of it.
 EXPECTED = 2e-4
 
 #: Voxels added to numerator and denominator of the Dice: windows without targets have a loss near 0
@@ -65,8 +65,8 @@ class HeatmapLoss(nn.Module):
 
     Quality focal loss: |y - p|² times binary cross-entropy, divided by the sum of the targets (Li
     et al., Generalized Focal Loss, NeurIPS 2020, with β = 2), which is designed for soft targets
-    and reduces the weight of correct voxels. The squared Dice is computed per window, so that small
-    findings have the same weight as large ones.
+    and reduces the weight of correct voxels. Both it and the squared Dice are computed per window,
+    so that a small finding has the same weight as a large one in another window.
     """
 
     def __init__(self) -> None:
