@@ -55,7 +55,7 @@ def make_phantom(
     unit : str
         Name of the unit of length.
     variety : float
-        Chance and strength of what differs between real scans, from 0 to 1: phantom chest alone.
+        Chance and strength of what differs between real scans, from 0 to 1; a cell has none.
 
     Raises
     ------

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from exact_truth import require_exact_truth
 from scipy import ndimage
 from test_cell_phantom import separation
 
@@ -88,20 +89,7 @@ def test_each_object_has_the_centre_and_the_volume_that_the_findings_say(
     phantoms: dict[int, Phantom],
 ) -> None:
     for phantom in phantoms.values():
-        count = int(phantom.objects.max())
-        assert count == len(phantom.findings)
-        np.testing.assert_array_equal(phantom.objects > 0, phantom.classes == 1)
-        assert ndimage.label(phantom.objects)[1] == count
-        centres = ndimage.center_of_mass(phantom.objects > 0, phantom.objects, range(1, count + 1))
-        sizes = np.bincount(phantom.objects.ravel())[1:] * phantom.grid.voxel_volume
-        for finding, centre, size in zip(phantom.findings, centres, sizes, strict=True):
-            true = phantom.grid.index(finding.position)
-            # The voxels that count fluctuate by the square root of those at the surface.
-            surface = math.pi * finding.diameter**2 / phantom.grid.voxel_volume ** (2 / 3)
-            exact = math.pi / 6 * finding.diameter**3
-            slack = 1.5 * math.sqrt(surface) * phantom.grid.voxel_volume
-            assert abs(size - exact) < slack
-            assert math.dist(centre, true) < min(0.6, 6 / math.sqrt(surface))
+        require_exact_truth(phantom)
 
 
 def test_findings_measure_3_to_30_mm_and_lie_in_a_lung(phantoms: dict[int, Phantom]) -> None:

@@ -83,6 +83,7 @@ def test_the_plot_is_the_same_bytes_when_drawn_again(table, suffix):
         ("probability\n0.5\n", "the header lacks label"),
         ("probability,label\n1.5,1\n", "scored.csv:2: probability is 1.5"),
         ("probability,label\n0.5,3\n", "scored.csv:2: label is 3"),
+        ("probability,outcome\n0.5,Hit\n", "scored.csv:2: outcome is 'Hit': give one of hit, "),
         ("", "is empty"),
     ],
 )

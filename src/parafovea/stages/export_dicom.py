@@ -113,7 +113,12 @@ def export_dicom(
         series = source_series(scan, told)
         found: _Found
         if detections is not None and volume is not None:
-            sure = None if confidence is None else read_calibration(Path(confidence))
+            owner = str(made["sha256"]) if "sha256" in made else None
+            sure = (
+                None
+                if confidence is None
+                else read_calibration(Path(confidence), model_sha256=owner)
+            )
             found = _Detected(detections, prediction, volume, settings or {}, sure, scan)
         elif classes is not None:
             found = _Classified(classes, scan)

@@ -1,7 +1,7 @@
 """What differs between real scanners and patients, and not between plain phantom chests.
 
-A chest's variety, from 0 to 1, is the chance and the strength of each. Ranges are rounded from
-Prokop and Galanski, Spiral and Multislice Computed Tomography of the Body (Thieme, 2003).
+A chest's variety, from 0 to 1, is the chance and the strength of each. The ranges and shares are
+assumptions, meant to be wider than what one hospital has; they are measured on no set of scans.
 """
 
 from __future__ import annotations

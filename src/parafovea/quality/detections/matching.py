@@ -15,7 +15,7 @@ import pandas as pd
 
 from parafovea.errors import TableError
 from parafovea.quality.detections.scan_ids import listed, match_note, same_ids
-from parafovea.quality.detections.tables import COORDINATES
+from parafovea.quality.detections.tables import COORDINATES, OUTCOME_LABELS
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ MOST_CANDIDATES = 100
 UNKNOWN_DIAMETER = 10.0
 
 #: Outcomes of a candidate.
-OUTCOMES = ("hit", "double", "excluded", "false positive", "beyond limit")
+OUTCOMES = tuple(OUTCOME_LABELS)
 
 
 @dataclass(frozen=True)

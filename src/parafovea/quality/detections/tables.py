@@ -27,8 +27,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "outcome": ("outcome",),
 }
 
-#: Labels of the outcomes of candidates, see `matching.OUTCOMES`; the others count neither way.
-OUTCOME_LABELS: Mapping[str, str] = {"hit": "1", "false positive": "0"}
+#: Label of a candidate by its outcome; None counts neither way.
+OUTCOME_LABELS: Mapping[str, int | None] = {
+    "hit": 1,
+    "double": None,
+    "excluded": None,
+    "false positive": 0,
+    "beyond limit": None,
+}
 
 _MOST_PROBLEMS = 10
 
@@ -327,7 +333,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     path : Path
         Columns probability (or confidence), in [0, 1], and label, 0 or 1; others are ignored.
         Instead of a label it may have the outcome of `evaluate_detections`: a hit is 1, a false
-        positive 0; lines of other outcomes are left out.
+        positive 0; lines of the other outcomes are left out.
 
     Returns
     -------
@@ -361,10 +367,18 @@ def _scores(path: Path) -> pd.DataFrame:
     given = {plain_name(name) for name in header}
     if "label" in given or "outcome" not in given:
         return read_numbers(path, ("probability", "label"), series=False)
-    outcomes = {line.number: line.cells["outcome"] for line in _lines(path, ("outcome",))}
+    lines = list(_lines(path, ("outcome",)))
+    refuse(
+        [
+            f"{path}:{line.number}: outcome is {line.cells['outcome'][:40]!r}: give one of "
+            f"{', '.join(OUTCOME_LABELS)}"
+            for line in lines
+            if line.cells["outcome"] not in OUTCOME_LABELS
+        ]
+    )
+    labels = [OUTCOME_LABELS[line.cells["outcome"]] for line in lines]
     table = read_numbers(path, ("probability",), series=False)
-    label = table["line"].map(outcomes).map(OUTCOME_LABELS)
-    return table.assign(label=label.astype(float)).dropna(subset="label")
+    return table.assign(label=pd.Series(labels, dtype=float)).dropna(subset="label")
 
 
 def _repeated(path: Path, table: pd.DataFrame) -> list[str]:
