@@ -110,7 +110,8 @@ def test_an_image_does_not_depend_on_those_that_share_its_batch(
     together = ready(images, conditions=known)
     for number in range(len(images)):
         alone = ready(images[[number]], conditions={key: [v[number]] for key, v in known.items()})
-        np.testing.assert_array_equal(alone[0], together[number])
+        # not bit for bit: on some processors, sums depend on where in memory an array begins
+        np.testing.assert_allclose(alone[0], together[number], rtol=0, atol=1e-6)
 
 
 def test_the_mirror_image_around_is_what_is_taken_without_surroundings(

@@ -116,7 +116,12 @@ def test_snakemake_and_clean_are_refused_while_a_command_writes(project):
 def test_a_cluster_that_is_not_there_is_one_sentence_and_nothing_is_deleted(project, tmp_path):
     assert call(SNAKEMAKE)[0] == 0
     (tmp_path / "bin").mkdir()
-    for name, end in (("sbatch", "exit 1"), ("sinfo", "echo no cluster >&2; exit 1")):
+    # the executor of Snakemake looks for squeue before the workflow asks sinfo
+    for name, end in (
+        ("sbatch", "exit 1"),
+        ("squeue", "exit 1"),
+        ("sinfo", "echo no cluster >&2; exit 1"),
+    ):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{end}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     command = [*SNAKEMAKE[:-2], "--profile", str(ROOT / "slurm"), "--forcerun", "summarize_cohort"]
