@@ -8,7 +8,7 @@ from chest_scan import Nodule, chest, heat
 from parafovea.geometry.grid import Grid
 from parafovea.postprocess.detection.detection_files import Detections, ScanMetadata, summarize
 from parafovea.postprocess.detection.heatmap import Volume
-from parafovea.postprocess.detection.nodules import describe_candidates, select_candidates
+from parafovea.postprocess.detection.nodules import describe_nodules, find_nodules
 from parafovea.preprocess.body_masks import BodyMasks
 from parafovea.preprocess.coarse_view import coarse_view
 from parafovea.report.detections.slices import DetectedScan
@@ -40,9 +40,9 @@ def scan_view(
     hu, values = chest(SCAN, nodules), heat(SCAN, nodules)
     scan = Volume(lambda box: hu[box.slices], SCAN)
     heatmap = Volume(lambda box: values[box.slices], SCAN)
-    chosen = select_candidates(heatmap, DetectionSettings())
-    lungs = body_masks(nodules, affine=affine).lungs
-    found = describe_candidates(chosen, heatmap, scan, lungs, affine=affine)
+    masks = body_masks(nodules, affine=affine)
+    chosen, _ = find_nodules(heatmap, scan, masks, DetectionSettings())
+    found = describe_nodules(chosen, SCAN, SCAN, masks.lungs, affine=affine)
     z, y, x = SCAN.shape
     document = Detections(
         scan_id="patient <1>",

@@ -90,7 +90,7 @@ class NmsSettings(Strict):
 
 
 class SizeFilterSettings(Strict):
-    """Filter of candidates by size."""
+    """Filter of candidates by the diameter of a sphere of their volume in the scan."""
 
     min_diameter: Annotated[float, Field(ge=0)] = Field(
         3.0, description="Minimum diameter in mm, inclusive."

@@ -32,9 +32,8 @@ from parafovea.postprocess.detection.detection_files import (
 from parafovea.postprocess.detection.heatmap import Volume, open_heatmap
 from parafovea.postprocess.detection.nodules import (
     Score,
-    describe_candidates,
-    select_candidates,
-    within_body,
+    describe_nodules,
+    find_nodules,
 )
 from parafovea.preprocess.body_masks import BodyMasks, stored_masks
 from parafovea.settings.postprocess import DetectionSettings
@@ -63,9 +62,9 @@ def detect_nodules(
 ) -> Detections:
     """Convert a heatmap to detections in patient coordinates.
 
-    The steps are: peaks and their regions, suppression of overlaps, size, confidence, position,
-    properties, triage. Memory is bounded by a slab of the scan, and by the largest region of the
-    heatmap.
+    The steps are: peaks and their regions, suppression of overlaps, confidence, extent in the scan,
+    size, position, properties, triage. Memory is bounded by a slab of the scan, and by the largest
+    region of the heatmap.
 
     Parameters
     ----------
@@ -169,21 +168,11 @@ def _found(
     score: Score | None,
 ) -> tuple[tuple[Detection, ...], int | None]:
     """Return the detections, and the number of candidates outside of the body, if filtered."""
-    candidates = select_candidates(heat, settings, confidence=confidence)
-    outside = 0 if settings.body_filter.enabled else None
-    if not candidates:
-        return (), outside
-    if settings.body_filter.enabled:
-        inside = within_body(candidates, heat.grid, masks.body)
-        outside = len(candidates) - len(inside)
-        candidates = inside
-    found = describe_candidates(
-        candidates,
-        heat,
-        Volume(scan.read, scan.grid),
-        masks.lungs,
-        affine=scan.affine,
-        score=score,
+    nodules, outside = find_nodules(
+        heat, Volume(scan.read, scan.grid), masks, settings, confidence=confidence
+    )
+    found = describe_nodules(
+        nodules, heat.grid, scan.grid, masks.lungs, affine=scan.affine, score=score
     )
     return found, outside
 

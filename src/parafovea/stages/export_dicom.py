@@ -28,9 +28,9 @@ from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.calibration import Calibration, read_calibration
 from parafovea.postprocess.detection.detection_files import Detection, load_detections
-from parafovea.postprocess.detection.heatmap import open_heatmap
-from parafovea.postprocess.detection.nodules import select_candidates, within_body
-from parafovea.postprocess.detection.scan_regions import scan_regions
+from parafovea.postprocess.detection.extents import region_planes
+from parafovea.postprocess.detection.heatmap import Volume, open_heatmap
+from parafovea.postprocess.detection.nodules import find_nodules
 from parafovea.postprocess.segmentation.label_images import class_names
 from parafovea.preprocess.body_masks import stored_masks
 from parafovea.settings.postprocess import DetectionSettings
@@ -66,8 +66,8 @@ def export_dicom(
 ) -> None:
     """Write a DICOM segmentation and a report of measurements that refers to its segments.
 
-    Of detections, each is a segment: the voxels of its region, on the scan's own slices. Of
-    classes, each class but the background is one.
+    Of detections, each is a segment: the voxels of which half or more are nodule. Of classes, each
+    but the background is one.
 
     Parameters
     ----------
@@ -191,12 +191,11 @@ class _Detected(_Found):
     ) -> None:
         document, heat = load_detections(detections), open_heatmap(prediction)
         chosen = DetectionSettings.model_validate(settings)
-        candidates = select_candidates(heat, chosen, confidence=confidence)
-        if chosen.body_filter.enabled:
-            candidates = within_body(candidates, heat.grid, stored_masks(volume).body)
+        whole = Volume(scan.read, scan.grid)
+        nodules, _ = find_nodules(heat, whole, stored_masks(volume), chosen, confidence=confidence)
         found = document.detections
         space = ScanSpace(scan.grid, scan.affine)
-        places = [space.world_of_grid(c.centre, heat.grid) for c in candidates]
+        places = [space.world_of_grid(n.candidate.centre, heat.grid) for n in nodules]
         if len(places) != len(found) or not all(
             np.allclose(place, each.coordinates, atol=0.01)
             for place, each in zip(places, found, strict=True)
@@ -209,8 +208,7 @@ class _Detected(_Found):
                 f"{detections} has {len(found)} detections, and a DICOM segmentation has at most "
                 f"{MOST_SEGMENTS} segments: raise detection.confidence_filter.min_confidence"
             )
-        threshold = chosen.peak_detection.threshold
-        self.planes = scan_regions(candidates, heat, scan.grid, threshold=threshold)
+        self.planes = region_planes([nodule.extent for nodule in nodules], scan.grid.shape)
         self.segments = [
             Segment(f"Nodule {each.id + 1}", NODULE.category, NODULE.property_type, NODULE.site)
             for each in found

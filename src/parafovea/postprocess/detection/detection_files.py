@@ -70,7 +70,7 @@ class Detection(_Document):
     coordinates_voxel : tuple of int
         The nearest voxel x, y, z of the scan's own array.
     diameter_mm : float
-        Diameter of a sphere with the region's volume.
+        Diameter of a sphere with the nodule's volume.
     confidence : float
         Height of the heatmap's peak.
     properties : Properties

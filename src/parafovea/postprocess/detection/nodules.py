@@ -1,9 +1,9 @@
-"""Selection and description of nodule detections from a heatmap and its scan."""
+"""Selection and description of nodules from a heatmap and its scan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from parafovea.errors import GridError
 from parafovea.geometry.grid import Grid
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.calibration import Calibration
-from parafovea.postprocess.detection.candidate_properties import measure_densities, measure_form
 from parafovea.postprocess.detection.candidates import Candidate, find_candidates
 from parafovea.postprocess.detection.detection_files import (
     Detection,
@@ -22,9 +21,12 @@ from parafovea.postprocess.detection.detection_files import (
     rounded_length,
     rounded_score,
 )
+from parafovea.postprocess.detection.extents import Extent, measure_extents
+from parafovea.postprocess.detection.form import measure_form
 from parafovea.postprocess.detection.heatmap import Volume
 from parafovea.postprocess.detection.suppression import suppress_overlaps
 from parafovea.preprocess.body import axial_axis
+from parafovea.preprocess.body_masks import BodyMasks
 from parafovea.preprocess.coarse_view import CoarseArray
 from parafovea.preprocess.lungs import border_distance
 from parafovea.settings.postprocess import DetectionSettings
@@ -36,10 +38,63 @@ Array = np.ndarray[Any, Any]
 Score = Callable[[pd.DataFrame], Sequence[Triage]]
 
 
+@dataclass(frozen=True)
+class Nodule:
+    """A candidate, and what it takes of the scan."""
+
+    candidate: Candidate
+    extent: Extent
+
+
+def find_nodules(
+    heatmap: Volume,
+    scan: Volume,
+    masks: BodyMasks,
+    settings: DetectionSettings,
+    *,
+    confidence: Calibration | None = None,
+) -> tuple[list[Nodule], int | None]:
+    """Find candidates, measure them in the scan, and filter them by size and by the body.
+
+    Parameters
+    ----------
+    heatmap : Volume
+        Values in [0, 1]; its grid is in the world of the scan's grid, in millimetres.
+    scan : Volume
+        HU; its grid may have any unit of length.
+    masks : BodyMasks
+        Body and lungs.
+    settings : DetectionSettings
+        Settings of peaks and filters.
+    confidence : Calibration, optional
+        As for `select_candidates`.
+
+    Returns
+    -------
+    nodules : list of Nodule
+        By descending confidence; ties in z, y, x order.
+    outside : int or None
+        Number of those outside of the body, which are left out; None if that filter is off.
+    """
+    candidates = select_candidates(heatmap, settings, confidence=confidence)
+    extents = measure_extents(candidates, heatmap.grid, scan.read, scan.grid)
+    size, own = settings.size_filter, scan.grid.converted("millimeter")
+    found = [
+        Nodule(candidate, extent)
+        for candidate, extent in zip(candidates, extents, strict=True)
+        if size.min_diameter <= extent.diameter(own) <= size.max_diameter
+    ]
+    if not settings.body_filter.enabled:
+        return found, None
+    inside = _within_body([each.candidate for each in found], heatmap.grid, masks.body)
+    stay = [each for each, keep in zip(found, inside, strict=True) if keep]
+    return stay, len(found) - len(stay)
+
+
 def select_candidates(
     heatmap: Volume, settings: DetectionSettings, *, confidence: Calibration | None = None
 ) -> list[Candidate]:
-    """Find candidates and filter them by non-maximum suppression, size and confidence, in order.
+    """Find candidates and filter them by non-maximum suppression and by confidence, in order.
 
     Parameters
     ----------
@@ -66,85 +121,73 @@ def select_candidates(
         # the height of a peak may exceed 1 by rounding
         sure = confidence.apply(np.array([min(c.confidence, 1.0) for c in found]))
         found = [replace(c, confidence=float(s)) for c, s in zip(found, sure, strict=True)]
-    size, least = settings.size_filter, settings.confidence_filter.min_confidence
-    return [
-        c
-        for c in found
-        if size.min_diameter <= c.diameter(grid) <= size.max_diameter and c.confidence >= least
-    ]
+    least = settings.confidence_filter.min_confidence
+    return [c for c in found if c.confidence >= least]
 
 
-def within_body(candidates: Sequence[Candidate], grid: Grid, body: CoarseArray) -> list[Candidate]:
-    """Return the candidates whose centre lies in the body, in the same order.
+def _within_body(candidates: Sequence[Candidate], grid: Grid, body: CoarseArray) -> Array:
+    """Return which centres lie in the body.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        Candidates in a heatmap.
-    grid : Grid
-        Grid of the heatmap, in millimetres.
-    body : CoarseArray
-        bool, from `body_mask`, in the same world; it extends one voxel of about 4 mm beyond the
-        skin, so that no candidate at the skin is lost.
+    The mask extends one voxel of about 4 mm beyond the skin, so that no candidate there is lost.
     """
     centres = np.array([grid.world(c.centre) for c in candidates]).reshape(-1, 3)
-    inside = body.nearest(centres)
-    return [c for c, stay in zip(candidates, inside, strict=True) if stay]
+    return np.asarray(body.nearest(centres))
 
 
-def describe_candidates(
-    candidates: Sequence[Candidate],
-    heatmap: Volume,
-    scan: Volume,
+def describe_nodules(
+    nodules: Sequence[Nodule],
+    heatmap: Grid,
+    scan: Grid,
     lungs: CoarseArray | None,
     *,
     affine: Array | None,
     score: Score | None = None,
 ) -> tuple[Detection, ...]:
-    """Measure candidates in the scan and compute their patient coordinates.
+    """Describe nodules in patient coordinates.
 
     Parameters
     ----------
-    candidates : sequence of Candidate
-        Candidates in the heatmap.
-    heatmap : Volume
-        The heatmap; its grid is in the world of the scan's grid, in millimetres.
-    scan : Volume
-        HU; its grid may have any unit of length.
+    nodules : sequence of Nodule
+        Nodules in the heatmap and the scan.
+    heatmap : Grid
+        Grid of the heatmap, in the world of the scan's, in millimetres.
+    scan : Grid
+        Grid of the scan, in any unit of length.
     lungs : CoarseArray or None
         bool, from `lung_mask`; None where the scan shows none.
     affine : (4, 4) float64 or None
         Affine from the scan's voxels (x, y, z) to RAS millimetres; with None, its grid is LPS.
     score : callable, optional
-        Returns a triage for each row of the candidates' table; with None there is no triage.
+        Returns a triage for each row of the nodules' table; with None there is no triage.
 
     Returns
     -------
     tuple of Detection
-        In the order of the candidates.
+        In the order of the nodules.
 
     Raises
     ------
     GridError
-        If `score` does not return one triage for each candidate.
+        If `score` does not return one triage for each nodule.
     """
-    if not candidates:
+    if not nodules:
         return ()
-    grid, own = heatmap.grid, scan.grid.converted("millimeter")
+    own = scan.converted("millimeter")
     axial = axial_axis(affine)
-    world = np.array([grid.world(c.centre) for c in candidates])
+    centres = [each.candidate.centre for each in nodules]
     space = ScanSpace(own, affine)
-    positions = space.world_of_grid([c.centre for c in candidates], grid)
+    positions = space.world_of_grid(centres, heatmap)
     voxels = space.nearest_voxel(positions)
-    densities = measure_densities(candidates, grid, scan.read, own)
+    world = np.array([heatmap.world(centre) for centre in centres])
     depths = None if lungs is None else border_distance(lungs, world)
     found = []
-    for row, candidate in enumerate(candidates):
-        form = measure_form(candidate, heatmap.read, grid, axial=axial)
+    for row, nodule in enumerate(nodules):
+        extent = nodule.extent
+        form = measure_form(extent.share, own.spacing, axial=axial)
         properties = Properties(
-            volume_mm3=rounded_length(candidate.volume(grid)),
-            mean_intensity=rounded_length(densities[row].mean),
-            std_intensity=rounded_length(densities[row].deviation),
+            volume_mm3=rounded_length(extent.volume(own)),
+            mean_intensity=rounded_length(extent.mean),
+            std_intensity=rounded_length(extent.deviation),
             sphericity=rounded_length(form.sphericity),
             longest_axial_diameter_mm=rounded_length(form.axial_diameter) or None,
             lung_border_distance_mm=None if depths is None else rounded_length(depths[row]),
@@ -156,8 +199,8 @@ def describe_candidates(
                 id=row,
                 coordinates=(x, y, z),
                 coordinates_voxel=(i, j, k),
-                diameter_mm=rounded_length(candidate.diameter(grid)),
-                confidence=rounded_score(min(candidate.confidence, 1.0)),
+                diameter_mm=rounded_length(extent.diameter(own)),
+                confidence=rounded_score(min(nodule.candidate.confidence, 1.0)),
                 properties=properties,
             )
         )

@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_propagation
 
 from parafovea.errors import GridError
 from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
-from parafovea.postprocess.detection.candidate_properties import (
-    AIR,
-    TISSUE,
-    measure_form,
-    tissue_border,
-    tissue_mask,
-)
-from parafovea.postprocess.detection.candidates import Candidate
 from parafovea.postprocess.detection.detection_files import Properties, rounded_length
+from parafovea.postprocess.detection.form import measure_form
 from parafovea.postprocess.detection.heatmap import Volume
+from parafovea.postprocess.detection.tissue import inner_voxels, nodule_tissue
 
 Array = np.ndarray[Any, Any]
 
@@ -31,7 +24,7 @@ def measure_sphere(scan: Volume, centre: Vector, diameter: float, *, axial: int 
 
     Where lung is near, the nodule is what is nearer to the tissue than to the lung within the
     sphere, with the tissue of the same density that adjoins it within a quarter of the radius; see
-    `tissue_mask`. Elsewhere it is the sphere itself.
+    `nodule_tissue`. Elsewhere it is the sphere itself.
 
     Parameters
     ----------
@@ -68,23 +61,20 @@ def measure_sphere(scan: Volume, centre: Vector, diameter: float, *, axial: int 
     values = np.asarray(scan.read(box))
     distance = _distances(vector3([c - b for c, b in zip(centre, box.start, strict=True)]), local)
     ball, around = _spheres(distance, diameter / 2, grid.spacing)
-    field, nodule = _nodule(values, ball, around)
-    if field is None:
+    found = nodule_tissue(values, ball, around)
+    if found is not None:
+        share, mask = found.share, inner_voxels(found.mask, grid.spacing)
+        voxels = float(share.sum(dtype=np.float64))
+    else:
         # 0.5 at the surface of the sphere, which holds at least its nearest voxel
         step = max(grid.spacing)
         radius = max(diameter / 2, float(distance.min()) + step / 4)
-        field = np.clip(0.5 + (radius - distance) / (2 * step), 0, 1).astype(np.float32)
-    used = Box(
-        shape3([int(axis.min()) for axis in np.nonzero(nodule)]),
-        shape3([int(axis.max()) + 1 for axis in np.nonzero(nodule)]),
-    )
-    count = int(np.count_nonzero(nodule))
-    middle = vector3([float(axis.mean()) for axis in np.nonzero(nodule)])
-    candidate = Candidate(1.0, middle, count, used, nodule[used.slices], 0.5)
-    form = measure_form(candidate, lambda part: field[part.slices], local, axial=axial)
-    chosen = values[tissue_mask(values, ball, around, spacing=grid.spacing)].astype(np.float64)
+        share, mask = np.clip(0.5 + (radius - distance) / (2 * step), 0, 1), ball
+        voxels = float(np.count_nonzero(ball))
+    form = measure_form(share, grid.spacing, axial=axial)
+    chosen = values[mask].astype(np.float64)
     return Properties(
-        volume_mm3=rounded_length(candidate.volume(local)),
+        volume_mm3=rounded_length(voxels * grid.voxel_volume),
         mean_intensity=rounded_length(float(chosen.mean())),
         std_intensity=rounded_length(float(chosen.std())),
         sphericity=rounded_length(form.sphericity),
@@ -117,22 +107,3 @@ def _spheres(distance: Array, radius: float, spacing: Vector) -> tuple[Array, Ar
     ball = distance <= radius
     ball[np.unravel_index(int(distance.argmin()), distance.shape)] = True
     return ball, ball | (distance <= radius + max(_BEYOND * radius, *spacing))
-
-
-def _nodule(values: Array, ball: Array, around: Array) -> tuple[Array | None, Array]:
-    """Return the density, 0 in the lung and 1 in the tissue, and which voxels are the nodule.
-
-    The density is None where there is no border between lung and tissue.
-    """
-    capped = np.clip(values, AIR, TISSUE).astype(np.float32)
-    level = tissue_border(capped[around].astype(np.float64))
-    if level is None:
-        return None, ball
-    limit, upper = level
-    dense = capped >= limit
-    seed = ball & dense
-    if not seed.any():
-        return None, ball
-    alike = around & dense & (values <= upper)
-    density = np.clip(0.5 + (capped - limit) / (upper - limit), 0, 1).astype(np.float32)
-    return density, np.asarray(binary_propagation(seed, mask=seed | alike))

@@ -1,10 +1,13 @@
+"""What candidates take of the scan's own voxels: volume, border and density."""
+
 import numpy as np
 import pytest
 from chest_scan import axes, ellipsoid
 
 from parafovea.geometry.grid import Grid
-from parafovea.postprocess.detection.candidate_properties import measure_densities, measure_form
+from parafovea.postprocess.detection import extents
 from parafovea.postprocess.detection.candidates import find_candidates
+from parafovea.postprocess.detection.extents import measure_extents, region_planes
 from parafovea.settings.postprocess import PeakSettings
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.0, 0.7, 0.7), (0.8, 1.3, 1.0)]
@@ -28,76 +31,8 @@ def soft_ellipsoid(grid, radii):
     return np.clip(1 - reach / 2, 0, 1).astype(np.float32), centre
 
 
-def form_of(heat, grid, **options):
-    (candidate,) = found_in(heat, grid)
-    return measure_form(candidate, lambda box: heat[box.slices], grid, **options)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-def test_a_ball_has_sphericity_one_and_its_own_diameter(spacing):
-    grid = grid_of(spacing)
-    heat, _ = soft_ellipsoid(grid, (9, 9, 9))
-    form = form_of(heat, grid)
-    assert form.sphericity == pytest.approx(1, abs=0.01)
-    assert form.axial_diameter == pytest.approx(18, rel=0.02)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("radii", [(16.0, 6.0, 6.0), (6.0, 15.0, 9.0)])
-def test_an_ellipsoid_has_the_sphericity_of_its_area(spacing, radii):
-    grid = grid_of(spacing)
-    heat, _ = soft_ellipsoid(grid, radii)
-    a, b, c = radii
-    # Knud Thomsen's approximation of an ellipsoid's area, exact to about 1 %
-    p = 1.6075
-    mean = ((a * b) ** p + (a * c) ** p + (b * c) ** p) / 3
-    area = 4 * np.pi * mean ** (1 / p)
-    volume = 4 / 3 * np.pi * a * b * c
-    form = form_of(heat, grid)
-    expected = np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area
-    assert form.sphericity == pytest.approx(expected, rel=0.025)
-    assert form.axial_diameter == pytest.approx(2 * max(b, c), rel=0.03)
-
-
-def test_the_axial_diameter_is_measured_across_the_patients_length():
-    grid = grid_of((1.0, 1.0, 1.0))
-    heat, _ = soft_ellipsoid(grid, (15, 6, 8))
-    assert form_of(heat, grid, axial=0).axial_diameter == pytest.approx(16, rel=0.02)
-    assert form_of(heat, grid, axial=1).axial_diameter == pytest.approx(30, rel=0.02)
-
-
-def test_an_oblique_diameter_is_found():
-    grid = Grid((3, 40, 40), (1.0, 1.0, 1.0), unit="millimeter")
-    heat = np.zeros(grid.shape, np.float32)
-    along = np.arange(8, 32)
-    for shift in (-1, 0, 1):
-        heat[1, along, along + shift] = 1.0
-    # between the centres of two corners of the band, and half a voxel beyond each
-    longest = np.hypot(23, 25) + 1
-    assert form_of(heat, grid).axial_diameter == pytest.approx(longest, abs=0.5)
-
-
-def test_a_region_at_the_edge_and_one_of_a_single_value_have_a_form():
-    grid = Grid((9, 9, 9), (1.0, 1.0, 1.0), unit="millimeter")
-    heat = np.zeros(grid.shape, np.float32)
-    heat[:4, :4, :4] = 0.5
-    form = form_of(heat, grid)
-    # a cube has (pi / 6)^(1/3) = 0.806; its corners are cut by the mesh
-    assert 0.78 < form.sphericity < 0.95
-    assert form.axial_diameter == pytest.approx(4 * np.sqrt(2), rel=0.15)
-
-
-def test_a_neighbouring_region_is_not_measured_with_it():
-    grid = Grid((30, 30, 60), (1.0, 1.0, 1.0), unit="millimeter")
-    z, y, x = axes(grid)
-    gaps = [np.sqrt((z - 15) ** 2 + (y - 15) ** 2 + (x - c) ** 2) for c in (18, 36)]
-    heat = np.clip(1 - np.minimum(*gaps) / 20, 0, 1).astype(np.float32)
-    candidates = found_in(heat, grid)
-    assert len(candidates) == 2
-    for each in candidates:
-        form = measure_form(each, lambda box: heat[box.slices], grid)
-        assert form.axial_diameter < 21
-        assert form.sphericity > 0.95
+def measured(candidates, grid, scan, scan_grid):
+    return measure_extents(candidates, grid, lambda box: scan[box.slices], scan_grid)
 
 
 @pytest.mark.parametrize("scan_spacing", [(1.0, 1.0, 1.0), (0.7, 0.5, 0.5), (2.5, 0.8, 0.8)])
@@ -108,9 +43,7 @@ def test_densities_are_those_of_the_scans_own_voxels(scan_spacing):
     scan_grid = Grid(shape, scan_spacing, grid.origin, "millimeter")
     noise = np.random.default_rng(3).normal(-300, 80, shape)
     hu = np.where(ellipsoid(scan_grid, centre, (11.5, 9.5, 10.5)), noise, 1000.0).astype(np.int16)
-    (density,) = measure_densities(
-        found_in(heat, grid), grid, lambda box: hu[box.slices], scan_grid
-    )
+    (density,) = measured(found_in(heat, grid), grid, hu, scan_grid)
     inside = hu[ellipsoid(scan_grid, centre, (10, 8, 9))]
     assert density.mean == pytest.approx(inside.mean(), abs=4)
     assert density.deviation == pytest.approx(inside.std(), abs=4)
@@ -122,8 +55,13 @@ def test_a_region_smaller_than_the_scans_voxels_has_the_value_at_its_centre():
     heat[6, 6, 6] = 0.9
     scan = Grid((2, 2, 2), (5.0, 5.0, 5.0), (1.0, 1.0, 1.0), "millimeter")
     hu = np.arange(8, dtype=np.int16).reshape(2, 2, 2)
-    (density,) = measure_densities(found_in(heat, grid), grid, lambda box: hu[box.slices], scan)
-    assert (density.mean, density.deviation) == (7, 0)
+    (candidate,) = found_in(heat, grid)
+    (extent,) = measured([candidate], grid, hu, scan)
+    assert (extent.mean, extent.deviation) == (7, 0)
+    # as large as in the heatmap, and marked in the scan by its voxel
+    assert extent.volume(scan) == pytest.approx(candidate.volume(grid))
+    assert extent.mask.all()
+    assert extent.mask.size == 1
 
 
 def test_densities_do_not_depend_on_what_else_is_measured():
@@ -133,10 +71,11 @@ def test_densities_do_not_depend_on_what_else_is_measured():
         heat[z : z + 3, 20:26, z : z + 4] = 0.6 + z / 1000
     hu = np.random.default_rng(1).integers(-50, 100, grid.shape)
     found = found_in(heat, grid)
-    together = measure_densities(found, grid, lambda box: hu[box.slices], grid)
-    alone = [measure_densities([c], grid, lambda box: hu[box.slices], grid)[0] for c in found]
-    assert together == alone
+    together = measured(found, grid, hu, grid)
     for candidate, density in zip(found, together, strict=True):
+        (alone,) = measured([candidate], grid, hu, grid)
+        assert (alone.box, alone.mean) == (density.box, density.mean)
+        np.testing.assert_array_equal(alone.share, density.share)
         own = hu[candidate.box.slices][candidate.mask]
         assert density.mean == pytest.approx(own.mean())
         assert density.deviation == pytest.approx(own.std())
@@ -160,9 +99,7 @@ def _around(grid, centre, radius):
 
 
 def _density(heat, grid, scan, scan_grid):
-    (density,) = measure_densities(
-        found_in(heat, grid), grid, lambda box: scan[box.slices], scan_grid
-    )
+    (density,) = measured(found_in(heat, grid), grid, scan, scan_grid)
     return density
 
 
@@ -219,16 +156,16 @@ def test_a_region_without_lung_is_measured_whole():
 
 
 def test_a_slab_that_divides_a_nodule_changes_nothing(monkeypatch):
-    from parafovea.postprocess.detection import candidate_properties
-
     scan_grid = grid_of((1.25, 0.8, 0.8))
     scan, centre = _nodule(scan_grid)
     grid = grid_of((2.0, 2.0, 2.0))
     heat = _around(grid, centre, 6)
     whole = _density(heat, grid, scan, scan_grid)
-    plain = candidate_properties.slabs
-    monkeypatch.setattr(candidate_properties, "slabs", lambda shape: plain(shape, 3))
-    assert _density(heat, grid, scan, scan_grid) == whole
+    plain = extents.slabs
+    monkeypatch.setattr(extents, "slabs", lambda shape: plain(shape, 3))
+    again = _density(heat, grid, scan, scan_grid)
+    assert (again.box, again.mean, again.deviation) == (whole.box, whole.mean, whole.deviation)
+    np.testing.assert_array_equal(again.share, whole.share)
 
 
 def test_voxels_that_are_partly_lung_do_not_count():
@@ -257,3 +194,65 @@ def test_a_nodule_of_few_thick_slices_is_measured_within_its_slices():
     heat = np.zeros(grid.shape, np.float32)
     heat[3:5, 17:31, 17:31] = 0.9
     assert _density(heat, grid, blocks, grid).mean == pytest.approx(NODULE, abs=1)
+
+
+@pytest.mark.parametrize("diameter", [5.0, 8.0, 16.0, 30.0])
+@pytest.mark.parametrize("wrong", [-1.5, 0.0, 2.0])
+@pytest.mark.parametrize("spacing", [(1.25, 0.7, 0.7), (3.0, 0.8, 0.8)])
+def test_a_diameter_is_that_of_the_nodule_and_not_of_the_heatmaps_region(diameter, wrong, spacing):
+    if diameter < 6 and (spacing[0] > 2 or wrong < 0):
+        pytest.skip("less than two slices, or a region of one voxel")
+    scan_grid = grid_of(spacing)
+    centre = [o + e / 2 + 0.3 for o, e in zip(scan_grid.origin, scan_grid.extent, strict=True)]
+    reach = np.sqrt(sum((a - c) ** 2 for a, c in zip(axes(scan_grid), centre, strict=True)))
+    # a voxel of the border has the share that is nodule, along a line through its centre
+    share = np.clip(0.5 + (diameter / 2 - reach) / np.mean(spacing), 0, 1)
+    noise = np.random.default_rng(5).normal(0, 30, scan_grid.shape)
+    scan = (LUNG + share * (NODULE - LUNG) + noise).astype(np.int16)
+    grid = grid_of((2.0, 2.0, 2.0))
+    heat = _around(grid, centre, (diameter + wrong) / 2)
+    (extent,) = measured(found_in(heat, grid), grid, scan, scan_grid)
+    assert extent.diameter(scan_grid) == pytest.approx(diameter, abs=0.5)
+
+
+def test_a_nodule_ends_where_another_candidate_is_nearer():
+    grid = grid_of((1.0, 1.0, 1.0))
+    z, y, x = axes(grid)
+    middle = [o + e / 2 for o, e in zip(grid.origin, grid.extent, strict=True)]
+    radii = [
+        np.sqrt((z - middle[0]) ** 2 + (y - middle[1]) ** 2 + (x - middle[2] - side) ** 2)
+        for side in (-7, 7)
+    ]
+    scan = np.where(np.minimum(*radii) <= 7.5, NODULE, LUNG).astype(np.int16)
+    heat = np.clip(1 - np.minimum(*radii) / 12, 0, 1).astype(np.float32)
+    found = found_in(heat, grid)
+    assert len(found) == 2
+    both = measured(found, grid, scan, grid)
+    for extent in both:
+        assert extent.diameter(grid) == pytest.approx(15, abs=0.4)
+    planes = region_planes(both, grid.shape)
+    marked = np.stack([planes.get(k, np.zeros(grid.shape[1:])) for k in range(grid.shape[0])])
+    left = np.broadcast_to(x < middle[2], grid.shape)
+    assert set(np.unique(marked)) == {0, 1, 2}
+    assert len(set(np.unique(marked[left]))) == len(set(np.unique(marked[~left]))) == 2
+    np.testing.assert_array_equal(marked > 0, scan == NODULE)
+
+
+def test_a_voxel_of_two_extents_belongs_to_the_first():
+    box = extents.Box((1, 2, 2), (3, 4, 4))
+    share = np.full((2, 2, 2), 0.75, np.float32)
+    other = extents.Box((2, 3, 3), (4, 5, 5))
+    planes = region_planes(
+        [extents.Extent(box, share, 0, 0), extents.Extent(other, share, 0, 0)], (9, 9, 9)
+    )
+    assert sorted(planes) == [1, 2, 3]
+    assert planes[2].dtype == np.uint16
+    assert planes[2][2:5, 2:5].tolist() == [[1, 1, 0], [1, 1, 2], [0, 2, 2]]
+
+
+def test_of_no_candidates_nothing_is_read():
+    def read(box):
+        raise AssertionError(box)
+
+    grid = grid_of((1.0, 1.0, 1.0))
+    assert measure_extents([], grid, read, grid) == []
