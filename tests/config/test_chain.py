@@ -122,7 +122,9 @@ def test_a_coarser_sample_reads_a_level_of_a_large_result(chain):
     assert project.grid("b").shape == tuple(-(-n // 2) for n in stored)
 
 
-def test_a_heatmap_has_the_voxels_of_its_scan(chain):
+@pytest.fixture
+def detector(chain):
+    """The chain, whose first sample is a scan in which nodules are detected."""
     spec = json.loads((chain.path / "models/cell/model.json").read_text())
     (chain.path / "models/nodule").mkdir()
     card = {**spec, "kind": "detection", "classes": ["nodule"], "spacing": [8, 8, 8]}
@@ -131,7 +133,21 @@ def test_a_heatmap_has_the_voxels_of_its_scan(chain):
     chain.config["tasks"]["nodules"] = {"kind": "detection", "model": "models/nodule"}
     row(chain, "a")[1] = "nodules"
     row(chain, "c")[3] = ""
-    project = read(chain)
+    return chain
+
+
+def test_a_calibration_in_a_detectors_folder_is_used_unless_its_task_says_no(detector):
+    assert read(detector).confidence_file("a") is None
+    path = "models/nodule/confidence.json"
+    (detector.path / path).write_text("{}")
+    assert read(detector).confidence_file("a") == path
+    assert read(detector).confidence_file("b") is None
+    detector.config["tasks"]["nodules"]["detection"] = {"calibrated": False}
+    assert read(detector).confidence_file("a") is None
+
+
+def test_a_heatmap_has_the_voxels_of_its_scan(detector):
+    project = read(detector)
     assert project.source("b") == "results/a/heatmap.nii.gz"
     assert project.grid("b").shape == (20, 40, 36)
     assert project.running(stages()["detect_nodules"]) == ("a",)

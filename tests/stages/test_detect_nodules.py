@@ -229,6 +229,16 @@ def test_a_calibration_that_was_fitted_to_labels_gives_the_triage(folder):
     assert triaged.detections[0].triage.risk_category == "high"
 
 
+def test_sizes_are_filtered_as_they_are_measured_and_not_as_the_heatmap_has_them(folder, found):
+    largest = max(each.diameter_mm for each in found.detections)
+    for limits, count in (({"min_diameter": largest}, 1), ({"max_diameter": largest - 0.01}, 2)):
+        kept = run(folder, f"sized{count}", settings={"size_filter": limits})
+        assert len(kept.detections) == count
+    # of regions over twice the largest diameter, none is measured
+    settings = {"size_filter": {"min_diameter": 0, "max_diameter": 3.0}}
+    assert not run(folder, "tiny", settings=settings).detections
+
+
 def test_the_calibration_of_a_models_confidences_comes_before_the_filter(folder, found):
     confidence = write_calibration(folder / "confidence.json")
     sure = run(folder, "sure", confidence=confidence)

@@ -325,9 +325,12 @@ class Project:
 
     def confidence_file(self, sample: str) -> str | None:
         """Return the file that calibrates a detector's confidences, if its folder has one."""
-        model = self.task(sample).model
-        path = f"{model}/{CONFIDENCE_FILE}"
-        return path if model not in self.trained and Path(path).is_file() else None
+        task = self.task(sample)
+        detection = getattr(task, "detection", None)
+        if detection is None or not detection.calibrated or task.model in self.trained:
+            return None
+        path = f"{task.model}/{CONFIDENCE_FILE}"
+        return path if Path(path).is_file() else None
 
     def finished(self, sample: str) -> bool:
         """Return whether the results of a sample that others read are all there.

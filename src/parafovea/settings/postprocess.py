@@ -142,6 +142,11 @@ class DetectionSettings(Strict):
     confidence_filter: ConfidenceFilterSettings = Field(
         default_factory=ConfidenceFilterSettings, description="Filter by confidence."
     )
+    calibrated: bool = Field(
+        True,
+        description="Take confidences from the `confidence.json` of the model's folder, if it has "
+        "one. `false`: from the heatmap alone, as a new calibration needs them.",
+    )
     body_filter: BodyFilterSettings = Field(
         default_factory=BodyFilterSettings, description="Filter by location."
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import distance_transform_edt
 
 from parafovea.geometry.grid import Box, Grid, Vector, shape3
 from parafovea.postprocess.detection.candidates import Candidate
@@ -191,8 +191,15 @@ def _placed(candidate: Candidate, near: _Neighbours, heatmap: Grid, scan: Grid) 
 
 def _interpolated(mask: Array, there: Sequence[Array]) -> Array:
     """Return a mask, float32, at the places of a grid of voxels, linearly between its own."""
-    places = np.meshgrid(*there, indexing="ij")
-    return np.asarray(map_coordinates(mask.astype(np.float32), places, order=1, mode="nearest"))
+    found = mask.astype(np.float32)
+    for axis, places in enumerate(there):
+        last = mask.shape[axis] - 1
+        low = np.clip(np.floor(places), 0, last).astype(np.int64)
+        share = np.clip(places - low, 0, 1).astype(np.float32)
+        share = np.expand_dims(share, [other for other in range(3) if other != axis])
+        lower, upper = (np.take(found, at, axis) for at in (low, np.minimum(low + 1, last)))
+        found = lower + (upper - lower) * share
+    return found
 
 
 def _measured(values: Array, place: _Place, volume: float, scan: Grid) -> Extent:

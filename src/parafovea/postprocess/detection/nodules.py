@@ -38,6 +38,11 @@ Array = np.ndarray[Any, Any]
 Score = Callable[[pd.DataFrame], Sequence[Triage]]
 
 
+#: Diameter of a region of the heatmap, as a multiple of the largest of a nodule, up to which it is
+#: measured in the scan: larger ones take memory, and are no nodules.
+OVERSIZE = 2.0
+
+
 @dataclass(frozen=True)
 class Nodule:
     """A candidate, and what it takes of the scan."""
@@ -55,6 +60,8 @@ def find_nodules(
     confidence: Calibration | None = None,
 ) -> tuple[list[Nodule], int | None]:
     """Find candidates, measure them in the scan, and filter them by size and by the body.
+
+    Regions of the heatmap over twice the largest diameter are left out unmeasured.
 
     Parameters
     ----------
@@ -76,9 +83,13 @@ def find_nodules(
     outside : int or None
         Number of those outside of the body, which are left out; None if that filter is off.
     """
-    candidates = select_candidates(heatmap, settings, confidence=confidence)
-    extents = measure_extents(candidates, heatmap.grid, scan.read, scan.grid)
     size, own = settings.size_filter, scan.grid.converted("millimeter")
+    candidates = [
+        each
+        for each in select_candidates(heatmap, settings, confidence=confidence)
+        if each.diameter(heatmap.grid) <= OVERSIZE * size.max_diameter
+    ]
+    extents = measure_extents(candidates, heatmap.grid, scan.read, scan.grid)
     found = [
         Nodule(candidate, extent)
         for candidate, extent in zip(candidates, extents, strict=True)
