@@ -6,6 +6,7 @@ to the tokens, and only their few output channels are interpolated to full resol
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -20,6 +21,10 @@ from parafovea.models.context_alignment import concentric
 from parafovea.models.networks.fused_unet import FusedUNet
 
 Weights = tuple[AxisWeights, AxisWeights, AxisWeights]
+
+#: Weights of an axis that are kept: the windows of an inference lie at a few places of each axis,
+#: those of a training anywhere, of any size if they are deformed.
+KEPT = 256
 
 
 class TokenSampler:
@@ -46,28 +51,14 @@ class TokenSampler:
         self.local = local
         self.tokens = tokens.converted(local.unit)
         self.zoom = zoom
-        self._known: dict[tuple[int, int, int], AxisWeights] = {}
 
     def weights(self, box: Box) -> Weights:
         """Return the interpolation weights of a box along z, y, x."""
-        z, y, x = (self._axis(axis, box.start[axis], box.stop[axis]) for axis in range(3))
+        z, y, x = (
+            _axis_weights(self.local, self.tokens, self.zoom, axis, start, stop)
+            for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True))
+        )
         return z, y, x
-
-    def _axis(self, axis: int, start: int, stop: int) -> AxisWeights:
-        key = (axis, start, stop)
-        if key not in self._known:
-            index = self._seen(axis, start, stop)
-            world = self.local.origin[axis] + index * self.local.spacing[axis]
-            positions = (world - self.tokens.origin[axis]) / self.tokens.spacing[axis]
-            count = self.tokens.shape[axis]
-            self._known[key] = axis_weights(positions.astype(np.float64), count, 1.0)
-        return self._known[key]
-
-    def _seen(self, axis: int, start: int, stop: int) -> NDArray[Any]:
-        """Return the local voxel positions, fractional with a zoom, that a box reads on an axis."""
-        if self.zoom is None:
-            return reflected_indices(start, stop, self.local.shape[axis])
-        return concentric(start, stop, self.zoom[axis])
 
     def positions(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert fractional local voxels (..., 3) inside the volume to fractional tokens."""
@@ -85,6 +76,20 @@ class TokenSampler:
         """Return the box of tokens that the voxels of a box are interpolated from."""
         weights = self.weights(box)
         return Box(shape3([w.start for w in weights]), shape3([w.stop for w in weights]))
+
+
+@lru_cache(maxsize=KEPT)
+def _axis_weights(
+    local: Grid, tokens: Grid, zoom: Vector | None, axis: int, start: int, stop: int
+) -> AxisWeights:
+    """Return the weights of the voxels that a box of the local grid reads along an axis."""
+    if zoom is None:
+        index: NDArray[Any] = reflected_indices(start, stop, local.shape[axis])
+    else:
+        index = concentric(start, stop, zoom[axis])
+    world = local.origin[axis] + index * local.spacing[axis]
+    positions = (world - tokens.origin[axis]) / tokens.spacing[axis]
+    return axis_weights(positions.astype(np.float64), tokens.shape[axis], 1.0)
 
 
 def interpolate_at(values: Tensor, positions: NDArray[np.float64]) -> Tensor:
