@@ -50,6 +50,7 @@ def test_the_defaults_of_detection_are_those_of_its_users():
         "nms": {"enabled": True, "iou_threshold": 0.3},
         "size_filter": {"min_diameter": 3.0, "max_diameter": 30.0},
         "confidence_filter": {"min_confidence": 0.3},
+        "calibrated": True,
         "body_filter": {"enabled": True},
     }
 
