@@ -47,8 +47,8 @@ class Extent:
 
     @property
     def mask(self) -> Array:
-        """The voxels (z, y, x) bool that are nodule by half or more, or by more than any other."""
-        return np.asarray(self.share >= min(0.5, float(self.share.max())))
+        """The voxels (z, y, x) bool that are nodule by half of the largest share or more."""
+        return np.asarray(self.share >= 0.5 * self.share.max())
 
     def volume(self, scan: Grid) -> float:
         """Return the volume in the cubic unit of a scan's grid."""
@@ -210,8 +210,8 @@ def _measured(values: Array, place: _Place, volume: float, scan: Grid) -> Extent
     else:
         share, mask = (place.inside, region) if region.any() else _whole(values.shape)
         taken = float(share.sum(dtype=np.float64)) * scan.voxel_volume
-        if volume < taken / 2:
-            # smaller than a voxel
+        if volume < taken:
+            # few voxels of the scan, or one that is larger than the region
             share = share * np.float32(volume / taken)
     chosen = values[mask].astype(np.float64)
     box = _used(share)
