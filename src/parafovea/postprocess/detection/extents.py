@@ -19,7 +19,7 @@ from parafovea.postprocess.segmentation.components import ReadSlab, slabs
 Array = np.ndarray[Any, Any]
 
 #: How far a nodule may reach beyond its region in the heatmap: millimetres, and as a share of the
-#: region's diameter. Chosen on the scans of `config/nodule_calibration.yaml`.
+#: region's diameter. One of six rules compared on phantoms, see docs/nodules.md.
 REACH, GROWTH = 1.0, 0.2
 
 #: Rounding errors of places, in voxels or millimetres.
