@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from parafovea.errors import GridError
 from parafovea.geometry.grid import METRES, Grid
 from parafovea.report.units import (
-    equivalent_diameter,
     grid_facts,
     length_text,
     number_text,
@@ -57,7 +56,6 @@ def test_numbers_are_written_short():
     assert length_text(2560, "nanometer") == "2.56 µm"
     assert length_text(0, "nanometer") == "0 Å"
     assert volume_text(4096, "nanometer") == "4096 nm³"
-    assert equivalent_diameter(4 / 3 * 3.141592653589793) == pytest.approx(2)
 
 
 def test_grid_facts_name_the_axes_and_the_units():

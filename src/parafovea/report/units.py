@@ -115,11 +115,6 @@ def volume_text(value: float, unit: str) -> str:
     return f"{number_text(value)} {SYMBOLS[unit]}³"
 
 
-def equivalent_diameter(volume: float) -> float:
-    """Return the diameter of the ball of equal volume, in the volume's unit of length."""
-    return float((6 * volume / math.pi) ** (1 / 3))
-
-
 def grid_facts(grid: Grid) -> dict[str, str]:
     """Return a grid's shape, voxel size and extent as texts, axes z, y, x."""
     spacing = " × ".join(f"{s:g}" for s in grid.spacing)

@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 from skimage.segmentation import watershed
 
 from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
+from parafovea.geometry.sphere import equivalent_diameter
 from parafovea.postprocess.basins import merged_basins
 from parafovea.postprocess.detection.peaks import Peaks, find_peaks
 from parafovea.postprocess.detection.voxel_runs import Runs, measure_extents
@@ -61,7 +62,7 @@ class Candidate:
 
     def diameter(self, grid: Grid) -> float:
         """Return the diameter of a sphere with the region's volume, in the grid's unit."""
-        return float((6 * self.volume(grid) / np.pi) ** (1 / 3))
+        return equivalent_diameter(self.volume(grid))
 
 
 def find_candidates(

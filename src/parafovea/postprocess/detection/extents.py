@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from parafovea.geometry.grid import Box, Grid, Vector, shape3
+from parafovea.geometry.resample import resample_box
+from parafovea.geometry.sphere import equivalent_diameter
 from parafovea.postprocess.detection.candidates import Candidate
 from parafovea.postprocess.detection.tissue import inner_voxels, nodule_tissue
 from parafovea.postprocess.segmentation.components import ReadSlab, slabs
@@ -22,8 +24,9 @@ Array = np.ndarray[Any, Any]
 #: region's diameter. One of six rules compared on phantoms, see docs/nodules.md.
 REACH, GROWTH = 1.0, 0.2
 
-#: Rounding errors of places, in voxels or millimetres.
+#: Rounding errors of places, in voxels or millimetres, and the half of a voxel but for them.
 _ROUNDING = 1e-4
+_HALF = 0.5 - _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Extent:
 
     def diameter(self, scan: Grid) -> float:
         """Return the diameter of a sphere of the same volume, in the unit of a scan's grid."""
-        return float((6 * self.volume(scan) / math.pi) ** (1 / 3))
+        return equivalent_diameter(self.volume(scan))
 
 
 def measure_extents(
@@ -66,8 +69,9 @@ def measure_extents(
 
     A heatmap is coarser than its scan and smooth: its regions say where a nodule is, and the scan
     how far it reaches, see `nodule_tissue`. A nodule reaches beyond its region by at most `REACH`
-    and the share `GROWTH` of its diameter, and nowhere nearer to the region of another candidate.
-    Where there is no lung around a region, it is taken as it is.
+    and the share `GROWTH` of its diameter, or half of the scan's largest voxel if that is more, and
+    nowhere nearer to the region of another candidate. Where there is no lung around a region, it is
+    taken as it is.
 
     Parameters
     ----------
@@ -169,41 +173,34 @@ def _placed(candidate: Candidate, near: _Neighbours, heatmap: Grid, scan: Grid) 
     if others.any():
         theirs = distance_transform_edt(~others, sampling=heatmap.spacing)
         reached &= far <= theirs + _ROUNDING
-    start, there = [], []
-    for axis in range(3):
-        low, high = (
-            (heatmap.origin[axis] + end * heatmap.spacing[axis] - scan.origin[axis])
-            / scan.spacing[axis]
-            for end in (wide.start[axis], wide.stop[axis] - 1)
-        )
-        first, last = math.ceil(low - _ROUNDING), math.floor(high + _ROUNDING)
-        voxels = np.arange(max(0, first), min(scan.shape[axis], last + 1))
-        world = scan.origin[axis] + voxels * scan.spacing[axis]
-        start.append(int(voxels[0]) if len(voxels) else 0)
-        there.append((world - heatmap.origin[axis]) / heatmap.spacing[axis] - wide.start[axis])
-    inside = _interpolated(region, there)
-    if not (inside >= 0.5 - _ROUNDING).any():
+    box = _voxels_within(wide, heatmap, scan)
+    source = heatmap.crop(wide)
+    inside = _interpolated(region, source, scan, box)
+    if not (inside >= _HALF).any():
         box = _nearest_voxels(scan, scan.index(heatmap.world(candidate.centre)))
         return _Place(box, np.zeros(box.shape, np.float32), np.ones(box.shape, bool))
-    around = _interpolated(reached, there) >= 0.5 - _ROUNDING
-    return _Place(Box.sized(start, shape3(inside.shape)), inside, around)
+    return _Place(box, inside, _interpolated(reached, source, scan, box) >= _HALF)
 
 
-def _interpolated(mask: Array, there: Sequence[Array]) -> Array:
-    """Return a mask, float32, at the places of a grid of voxels, linearly between its own."""
-    found = mask.astype(np.float32)
-    for axis, places in enumerate(there):
-        last = mask.shape[axis] - 1
-        low = np.clip(np.floor(places), 0, last).astype(np.int64)
-        share = np.clip(places - low, 0, 1).astype(np.float32)
-        share = np.expand_dims(share, [other for other in range(3) if other != axis])
-        lower, upper = (np.take(found, at, axis) for at in (low, np.minimum(low + 1, last)))
-        found = lower + (upper - lower) * share
-    return found
+def _voxels_within(box: Box, grid: Grid, scan: Grid) -> Box:
+    """Return the voxels of a scan whose centres lie between those of a box of another grid."""
+    low = scan.index(grid.world(box.start))
+    high = scan.index(grid.world([stop - 1 for stop in box.stop]))
+    start = [math.ceil(v - _ROUNDING) for v in low]
+    stop = [math.floor(v + _ROUNDING) + 1 for v in high]
+    return Box(shape3(start), shape3(stop)).intersection(scan.box)
+
+
+def _interpolated(mask: Array, source: Grid, scan: Grid, box: Box) -> Array:
+    """Return a mask, float32, at the voxels of a box of a scan, linearly between its own."""
+    if not box.size:
+        return np.zeros(box.shape, np.float32)
+    values = mask.astype(np.float32)
+    return resample_box(lambda part: values[part.slices], source, scan, box, antialias=False)
 
 
 def _measured(values: Array, place: _Place, volume: float, scan: Grid) -> Extent:
-    region = place.inside >= 0.5 - _ROUNDING
+    region = place.inside >= _HALF
     found = nodule_tissue(values, region, place.around | region) if region.any() else None
     if found is not None:
         share, mask = found.share, inner_voxels(found.mask, scan.spacing)

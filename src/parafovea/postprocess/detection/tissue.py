@@ -29,7 +29,6 @@ CONTRAST = 150.0
 #: Voxels within a nodule that are enough to leave out those at its border, which are partly lung.
 INNER = 5
 
-_CUBE = np.ones((3, 3, 3), bool)
 _CROSS = generate_binary_structure(3, 1)
 
 

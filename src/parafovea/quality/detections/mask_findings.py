@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import cc3d
@@ -13,6 +12,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from parafovea.errors import SourceError
+from parafovea.geometry.sphere import equivalent_diameter
 from parafovea.quality.detections.tables import COORDINATES
 
 Array = np.ndarray[Any, Any]
@@ -75,7 +75,7 @@ def mask_findings(
             inside = numbered[measured["bounding_boxes"][new]] == new
             size = _longest_axial(inside, np.asarray(affine, float))
         else:
-            size = (6 * count * voxel / math.pi) ** (1 / 3)
+            size = equivalent_diameter(count * voxel)
         rows.append((old, *centre.tolist(), size, count))
     return pd.DataFrame(rows, columns=["label", *COORDINATES, "diameter_mm", "voxels"])
 

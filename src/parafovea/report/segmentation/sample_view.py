@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from parafovea.geometry.grid import Grid
+from parafovea.geometry.sphere import equivalent_diameter
 from parafovea.report.canvas import Drawing
 from parafovea.report.page import relative_address
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
@@ -21,7 +22,7 @@ from parafovea.report.sample_results import (
     read_quality,
     verdict,
 )
-from parafovea.report.units import equivalent_diameter, grid_facts, length_text, volume_text
+from parafovea.report.units import grid_facts, length_text, volume_text
 from parafovea.storage.class_colours import class_colours
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored
