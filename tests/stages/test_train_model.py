@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_sample import infer, tiny_recipe
 from tiny_training import training_sample
 
-from parafovea.errors import TrainingError
+from parafovea.errors import ModelError, TrainingError
 from parafovea.models.folder import load_model
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
@@ -284,3 +284,65 @@ def test_a_flat_network_learns_an_easy_problem(
     scores = json.loads((model / "model.json").read_text())["training"]["validation_scores"]
     assert scores["iou.overall"] > 0.5
     assert load_model(model)[1].dimensions == 2
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(folder)[1].state_dict()
+
+
+def test_a_training_starts_from_the_weights_of_another_model(
+    tmp_path: Path, undisturbed: Path, sample: TrainingSample, recipe: Recipe
+) -> None:
+    # one step, so small that the weights remain those of the first model
+    short = {"start": str(undisturbed), "steps": 1, "validate_every": 1, "learning_rate": 1e-9}
+    folder = train(tmp_path, sample, recipe, **short)
+    first, found = weights(undisturbed), weights(folder)
+    for name in (n for n in first if n.endswith("weight")):
+        torch.testing.assert_close(found[name], first[name], rtol=1e-3, atol=1e-4)
+    spec, before = load_model(folder)[0], load_model(undisturbed)[0]
+    assert spec.training["start"] == {
+        "folder": str(undisturbed),
+        "name": "tiny",
+        "weights_sha256": before.weights_sha256,
+    }
+
+
+def test_for_other_classes_the_last_layer_is_new(
+    tmp_path: Path,
+    undisturbed: Path,
+    sample: TrainingSample,
+    recipe: Recipe,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = recipe.model_copy(update={"classes": ("nothing", "low", "high")})
+    short = {"start": str(undisturbed), "steps": 1, "validate_every": 1, "learning_rate": 1e-9}
+    short["seed"] = 2  # the same would draw the last layer that the first model began with
+    with caplog.at_level("INFO"):
+        folder = train(tmp_path, sample, other, **short)
+    first, found = weights(undisturbed), weights(folder)
+    torch.testing.assert_close(found["enc1.0.weight"], first["enc1.0.weight"], rtol=1e-3, atol=1e-4)
+    assert (found["final_conv.weight"] - first["final_conv.weight"]).abs().max() > 0.01
+    assert "the last layer is new, for nothing, low, high" in caplog.text
+
+
+def test_a_start_with_another_network_is_refused(
+    tmp_path: Path, undisturbed: Path, sample: TrainingSample, recipe: Recipe
+) -> None:
+    network = recipe.network.model_copy(update={"base_channels": 8})
+    other = recipe.model_copy(update={"network": network})
+    with pytest.raises(ModelError, match=r"cannot start from .*: it has network.base_channels: "):
+        train(tmp_path, sample, other, start=str(undisturbed))
+    assert not (tmp_path / "model").exists()
+
+
+def test_checkpoints_of_another_start_are_not_resumed(
+    tmp_path: Path, undisturbed: Path, sample: TrainingSample, recipe: Recipe
+) -> None:
+    with killed_at(4):
+        train(tmp_path, sample, recipe, start=str(undisturbed))
+    (left,) = (tmp_path / "checkpoints").iterdir()
+    again = train(tmp_path / "first", sample, recipe, seed=5)
+    with killed_at(4):
+        train(tmp_path, sample, recipe, start=str(again))
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert left.is_dir()

@@ -46,6 +46,20 @@ def _truths(project: Project, wildcards: Wildcards) -> list[str]:
     ]
 
 
+def _waits(project: Project, wildcards: Wildcards) -> list[str]:
+    return [*_first_model(project, wildcards), *_truths(project, wildcards)]
+
+
+def _first_model(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return the model that the training starts from: a folder trained here, or its files."""
+    start = project.training(wildcards["model"]).start
+    if start is None:
+        return []
+    if start in project.trained:
+        return [start]
+    return [f"{start}/model.json", f"{start}/model.safetensors"]
+
+
 def _reads(project: Project, wildcards: Wildcards) -> Sequence[Read]:
     samples = _samples(project, wildcards)
     return [(project.truth(each), project.reads_bands(each)) for each in samples]
@@ -73,7 +87,7 @@ def _training(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 train_model = Stage(
     name="train_model",
     inputs={"volumes": _volumes, "features": _features, "contexts": _contexts},
-    waits=_truths,
+    waits=_waits,
     # the folder that a task names as its model
     outputs={"model": Output("{model}", folder=True, placed=True)},
     sized_by="training",

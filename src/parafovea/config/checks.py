@@ -8,11 +8,13 @@ from collections.abc import Container, Mapping, Sequence, Set
 from pathlib import Path
 
 from parafovea.config.messages import Origin, locate, suggestion
+from parafovea.config.model_recipes import used_tasks
 from parafovea.config.sample_files import is_phantom, source_paths
 from parafovea.config.sample_links import link_problems, upstream
 from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
+from parafovea.config.training_checks import Problems, training_problems
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
 from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import TABLE_SUFFIXES, files_named, read_headers
@@ -27,7 +29,6 @@ from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
-from parafovea.models.model_json import require_replaceable
 from parafovea.settings.backbones import ENCODERS, check_backbone
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe
@@ -344,11 +345,9 @@ def task_problems(
         "file:line: key: problem and fix".
     """
     found = []
-    for name in dict.fromkeys(sample.task for sample in samples.values()):
-        if name not in settings.tasks:
-            continue
+    for name in used_tasks(settings.tasks, (sample.task for sample in samples.values())):
         if recipes is None:
-            problems = _training_problems(name, settings, samples)
+            problems = training_problems(name, settings, samples)
         else:
             problems = _kind_problems(name, settings, recipes[name])
             types = {
@@ -362,44 +361,6 @@ def task_problems(
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
             found.append(f"{locate(files, path)}: {keys}: {text}")
-    return found
-
-
-Problems = list[tuple[tuple[str | int, ...], str]]
-
-
-def _training_problems(name: str, settings: Settings, samples: Mapping[str, Sample]) -> Problems:
-    training = settings.tasks[name].training
-    if training is None:
-        return []
-    found: Problems = []
-    try:
-        require_replaceable(Path(settings.tasks[name].model))
-    except ModelError as error:
-        found.append((("tasks", name, "model"), str(error)))
-    for key, chosen in (("samples", training.samples), ("validation", training.validation)):
-        for index, sample in enumerate(chosen):
-            path = ("tasks", name, "training", key, index)
-            if sample not in samples:
-                hint = suggestion(sample, samples) or ": add a line for it"
-                found.append((path, f"sample {sample!r} is not in {settings.samples}{hint}"))
-            elif samples[sample].truth is None:
-                found.append((path, f"sample {sample!r} has no truth: fill its `truth` column"))
-            elif samples[sample].task != name:
-                found.append(
-                    (
-                        path,
-                        f"sample {sample!r} belongs to task {samples[sample].task!r}: "
-                        f"assign it to task {name!r}, so that its features match the model",
-                    )
-                )
-            elif key == "validation" and sample in training.samples:
-                found.append(
-                    (
-                        path,
-                        f"sample {sample!r} is also a training sample: keep it in one of the two",
-                    )
-                )
     return found
 
 

@@ -17,7 +17,7 @@ from parafovea.config.checks import (
 from parafovea.config.context_study import ContextStudySettings
 from parafovea.config.feature_study import FeatureStudySettings
 from parafovea.config.messages import Origin, problems
-from parafovea.config.model_recipes import task_recipe, trained_models
+from parafovea.config.model_recipes import task_recipe, trained_models, used_tasks
 from parafovea.config.project import Project
 from parafovea.config.sample_links import band_problems, link_problems
 from parafovea.config.schema import Settings
@@ -161,12 +161,21 @@ def _with_models(settings: Settings, files: Sequence[Origin]) -> Settings:
     tasks = dict(settings.tasks)
     roots = [file.absolute().parent.parent for file in files if isinstance(file, Path)]
     places = [*roots[::-1], shipped(".")]
+
+    def elsewhere(folder: str) -> str | None:
+        if folder in trained or Path(folder).exists():
+            return None
+        return next((str(place / folder) for place in places if (place / folder).is_dir()), None)
+
     for name, task in settings.tasks.items():
-        if task.model in trained or Path(task.model).exists():
+        if (model := elsewhere(task.model)) is not None:
+            tasks[name] = task.model_copy(update={"model": model})
+        training = task.training
+        if training is None or training.start is None:
             continue
-        found = next((place for place in places if (place / task.model).is_dir()), None)
-        if found is not None:
-            tasks[name] = task.model_copy(update={"model": str(found / task.model)})
+        if (start := elsewhere(training.start)) is not None:
+            changed = training.model_copy(update={"start": start})
+            tasks[name] = tasks[name].model_copy(update={"training": changed})
     return settings.model_copy(update={"tasks": tasks})
 
 
@@ -206,7 +215,7 @@ def assembled(
         ]
         raise ConfigError("\n  ".join(found))
     recipes: dict[str, Recipe] = {}
-    used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
+    used = used_tasks(settings.tasks, (sample.task for sample in samples.values()))
     for name in used:
         try:
             recipes[name] = task_recipe(settings.tasks[name], used)

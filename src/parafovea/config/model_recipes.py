@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from parafovea.config.schema import Task
@@ -34,6 +34,49 @@ def trained_models(tasks: Mapping[str, Task]) -> dict[str, str]:
     return trained
 
 
+def used_tasks(tasks: Mapping[str, Task], named: Iterable[str]) -> dict[str, Task]:
+    """Return tasks that are used: those of samples, and those that train what another starts from.
+
+    Parameters
+    ----------
+    tasks : mapping of str to Task
+        All tasks of the config.
+    named : iterable of str
+        Tasks of the samples; names of no task are left out.
+    """
+    trained = trained_models(tasks)
+    found: dict[str, Task] = {}
+    waiting = [name for name in dict.fromkeys(named) if name in tasks]
+    while waiting:
+        name = waiting.pop(0)
+        found[name] = tasks[name]
+        training = tasks[name].training
+        first = None if training is None or training.start is None else trained.get(training.start)
+        if first is not None and first not in (*found, *waiting):
+            waiting.append(first)
+    return found
+
+
+def folder_recipe(folder: str, tasks: Mapping[str, Task]) -> Recipe:
+    """Return the recipe of a model folder, from the task that trains it or from its `model.json`.
+
+    Parameters
+    ----------
+    folder : str
+        Model folder.
+    tasks : mapping of str to Task
+        All tasks, one of which may train it.
+
+    Raises
+    ------
+    ModelError
+        If no task trains it, and it is missing or incomplete.
+    """
+    trainer = trained_models(tasks).get(folder)
+    training = None if trainer is None else tasks[trainer].training
+    return _stored_recipe(Path(folder)) if training is None else training.recipe
+
+
 def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
     """Return the recipe of a task's model, with the task's overrides applied.
 
@@ -55,11 +98,10 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
     ModelError
         If the model folder is needed but incomplete.
     """
-    trainer = trained_models(tasks).get(task.model)
-    training = None if trainer is None else tasks[trainer].training
-    recipe: Recipe = _stored_recipe(Path(task.model)) if training is None else training.recipe
+    recipe = folder_recipe(task.model, tasks)
+    trained = task.model in trained_models(tasks)
     require_cacheable(recipe, task.model)
-    if training is not None and "compatibility" in recipe.backbone.arguments:
+    if trained and "compatibility" in recipe.backbone.arguments:
         raise ModelError(
             f"the recipe that trains {task.model} has a backbone in compatibility mode, which only "
             "reproduces imported models: leave the argument `compatibility` out"

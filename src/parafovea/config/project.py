@@ -393,10 +393,13 @@ class Project:
         return None if failed is None else f"it needs {model}, which learns from {failed!r}"
 
     def _unlearnable(self, model: str) -> str | None:
-        """Return a sample that a model learns from and that cannot be read, None without one."""
+        """Return a sample that cannot be read and that a model, or its first one, learns from."""
         training = self.training(model)
         learned = training.samples + training.validation
-        return next((name for name in learned if self._input_failure(name) is not None), None)
+        failed = next((name for name in learned if self._input_failure(name) is not None), None)
+        if failed is None and training.start in self.trained:
+            return self._unlearnable(training.start)
+        return failed
 
     @cached_property
     def failed(self) -> Mapping[str, str]:

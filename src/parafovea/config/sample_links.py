@@ -142,7 +142,10 @@ def _circle(samples: Mapping[str, Sample], settings: Settings) -> tuple[int, str
     names = [name for name, _ in itertools.groupby(names)]
     if len(names) > 1 and names[0] == names[-1]:
         names.pop()
-    first = min((samples[name] for name in names if name in samples), key=lambda s: s.line)
+    given = [samples[name] for name in names if name in samples]
+    if not given:
+        return None  # of models that start from each other, which the config's checks name
+    first = min(given, key=lambda sample: sample.line)
     begin = names.index(first.name)
     chain = [*names[begin:], *names[: begin + 1]]
     return first.line, (
@@ -164,7 +167,9 @@ def _needs(
     for task in settings.tasks.values():
         if task.training is not None:
             learned = task.training.samples + task.training.validation
-            yield ("model", task.model), tuple(("input", name) for name in learned)
+            start = task.training.start
+            first = () if start is None or start not in trained else (("model", start),)
+            yield ("model", task.model), (*(("input", name) for name in learned), *first)
 
 
 def upstream(name: str, samples: Mapping[str, Sample]) -> tuple[str, ...]:

@@ -14,15 +14,13 @@ from parafovea.geometry.grid import METRES
 from parafovea.kinds.kind import kind_named, kinds
 from parafovea.kinds.reference import resolve
 from parafovea.runtime.names import folder_problem, hidden_character, same_folder
-from parafovea.settings.field_types import PositiveInt, ShapeTuple, SpacingTuple, Strict
+from parafovea.settings.field_types import NonEmpty, PositiveInt, ShapeTuple, SpacingTuple, Strict
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.pacs import PacsSettings
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.recipe import KindName, Overrides
 from parafovea.settings.report import CohortReportSettings, TileReportSettings
 from parafovea.settings.training import TrainingSettings
-
-NonEmpty = Annotated[str, Field(min_length=1)]
 
 #: Default kind of a task.
 DEFAULT_KIND: Any = next(iter(kinds()))

@@ -61,6 +61,10 @@ class StudySettings(Strict):
             raise ValueError(f"{', '.join(both)} cannot be used for both training and test")
         if self.training.recipe.context is None:
             raise ValueError("training.recipe needs a context, which the variants change")
+        if self.training.start is not None:
+            raise ValueError(
+                "training.start does not apply to a study, whose networks differ: remove it"
+            )
         return self
 
     @property

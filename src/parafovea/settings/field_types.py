@@ -16,6 +16,8 @@ MOST_CHANNELS = 1 << 16
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
+NonEmpty = Annotated[str, Field(min_length=1)]
+
 
 def _countable(number: int) -> int:
     if number > LARGEST_SHAPE:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from parafovea.kinds import kind_named
 from parafovea.settings.backbones import sees_neighbours
-from parafovea.settings.field_types import PositiveFloat, PositiveInt, Strict
+from parafovea.settings.field_types import NonEmpty, PositiveFloat, PositiveInt, Strict
 from parafovea.settings.recipe import Recipe, TrainingRecipe
 
 
@@ -64,6 +65,12 @@ class TrainingSettings(Strict):
     validation: tuple[str, ...] = Field(
         min_length=1, description="Validation samples, which select the best checkpoint."
     )
+    start: NonEmpty | None = Field(
+        None,
+        description="Model folder whose weights the training starts from (fine-tuning), with the "
+        "same network and features; for other classes, its last layer is new. It may be trained by "
+        "another task. By default, weights are random.",
+    )
     steps: PositiveInt = Field(1000, description="Optimizer steps.")
     batch_size: PositiveInt = Field(2, description="Windows per step.")
     learning_rate: PositiveFloat = Field(2e-3, description="Peak of the one-cycle schedule.")
@@ -84,6 +91,11 @@ class TrainingSettings(Strict):
     validate_every: PositiveInt = Field(100, description="Steps between validations.")
     augmentation: AugmentationSettings = AugmentationSettings()
     seed: int = Field(0, ge=0, description="Seed of the initial weights and all random choices.")
+
+    @field_validator("start")
+    @classmethod
+    def _one_spelling(cls, folder: str | None) -> str | None:
+        return None if folder is None else os.path.normpath(folder)
 
     @field_validator("recipe", mode="before")
     @classmethod

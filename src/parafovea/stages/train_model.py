@@ -24,6 +24,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from parafovea import __version__
 from parafovea.kinds.reference import resolve
 from parafovea.models.folder import save_model
+from parafovea.models.model_json import read_spec
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device, computes_bfloat16, keep_buffers
 from parafovea.settings.inference import InferenceSettings
@@ -31,6 +32,7 @@ from parafovea.settings.recipe import ModelSpec
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.storage.store import open_stored, replacing
+from parafovea.training.first_weights import take_weights
 from parafovea.training.module import FusionTask
 from parafovea.training.monitoring import StepProgress, draw_curve
 from parafovea.training.objectives.objective import Objective
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 OVERLAP = 0.5
 
 #: Settings that are elsewhere in `model.json`.
-STATED_ELSEWHERE = frozenset({"recipe", "samples", "validation"})
+STATED_ELSEWHERE = frozenset({"recipe", "samples", "validation", "start"})
 
 
 class TrainingData(L.LightningDataModule):
@@ -127,11 +129,29 @@ def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Train
     )
 
 
-def _fingerprint(spec: ModelSpec, settings: TrainingSettings, samples: Sequence[OpenSample]) -> str:
+def _first_model(settings: TrainingSettings) -> dict[str, str] | None:
+    """Return folder, name and hash of the model that a training starts from."""
+    if settings.start is None:
+        return None
+    first = read_spec(Path(settings.start))
+    return {
+        "folder": settings.start,
+        "name": first.name,
+        "weights_sha256": first.weights_sha256,
+    }
+
+
+def _fingerprint(
+    spec: ModelSpec,
+    settings: TrainingSettings,
+    samples: Sequence[OpenSample],
+    first: Mapping[str, str] | None,
+) -> str:
     """Return the identity of a training; only checkpoints of the same training are resumed."""
     facts = {
         "spec": spec.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
+        "first": first,
         "sources": [s.inputs.volume.attributes.get("source", {}).get("sha256") for s in samples],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -175,7 +195,8 @@ def train_model(
     SourceError
         If a truth cannot be read or does not fit its volume.
     ModelError
-        If the features do not fit the recipe.
+        If the features do not fit the recipe, or the model to start from cannot be read or does not
+        fit it.
     """
     settings = TrainingSettings.model_validate(settings)
     L.seed_everything(settings.seed, verbose=False)
@@ -189,7 +210,8 @@ def train_model(
     learn, check = opened[: len(settings.samples)], opened[len(settings.samples) :]
     unused = learned.unused_settings
     spec = _new_spec(name, learn, settings)
-    folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check])
+    first = _first_model(settings)
+    folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check], first)
     data = TrainingData(
         TrainingWindows(
             learn,
@@ -204,8 +226,10 @@ def train_model(
         settings,
     )
     aim = learned(spec, {sample.name: sample.truth for sample in check})
-    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, aim)
-    task.objective.start(task.network)
+    network = FusedUNet.from_spec(spec)
+    if first is None or not take_weights(network, spec, Path(first["folder"])):
+        aim.start(network)
+    task = FusionTask(network, spec, settings, aim)
     trainer = _trainer(folder, settings, score=task.objective.score)
     last = folder / "last.ckpt"
     if last.is_file():
@@ -219,6 +243,7 @@ def train_model(
         logger.info("validation, whole volumes: %s %s", metric, value)
     facts = {
         "version": __version__,
+        **({} if first is None else {"start": first}),
         "samples": list(settings.samples),
         "validation": list(settings.validation),
         "settings": settings.model_dump(mode="json", exclude={*STATED_ELSEWHERE, *unused}),
