@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from tiny_sample import random_network
 from torch.nn import functional as F
 
+from parafovea.models.networks import fused_unet
 from parafovea.models.networks.fused_unet import FusedUNet, level_widths
 from parafovea.models.networks.fusion import AttentionFusion, ConcatFusion
 
@@ -175,3 +177,39 @@ def test_channels_are_dropped_by_the_stated_share_and_twice_that_at_the_bottlene
     network = FusedUNet(3, 2, base_channels=4, fusion="none", dropout=share)
     found = {layer.p for layer in network.modules() if isinstance(layer, torch.nn.Dropout3d)}
     assert found == {share, 2 * share}
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_gradients_of_interpolations_stay_channels_last(
+    dimensions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels_last = torch.channels_last if dimensions == 2 else torch.channels_last_3d
+    plain = F.interpolate
+    dense: list[bool] = []
+
+    def watched(x: torch.Tensor, **settings: Any) -> torch.Tensor:
+        y = plain(x, **settings)
+        assert y.grad_fn is not None
+        y.grad_fn.register_prehook(
+            lambda gradients: dense.append(gradients[0].is_contiguous(memory_format=channels_last))
+        )
+        return y
+
+    torch.manual_seed(0)
+    network = FusedUNet(2, 2, base_channels=4, fusion="none", dimensions=dimensions, dropout=0.0)
+    network = network.to(memory_format=channels_last)
+    x = torch.randn(2, 2, *[32] * dimensions).contiguous(memory_format=channels_last)
+
+    def gradient() -> torch.Tensor:
+        network.zero_grad()
+        network(x).square().mean().backward()
+        assert network.input_conv.weight.grad is not None
+        return network.input_conv.weight.grad.clone()
+
+    monkeypatch.setattr(F, "interpolate", watched)
+    found = gradient()
+    assert dense == [True] * 4
+    monkeypatch.setattr(fused_unet, "_keep_gradient_dense", lambda x: None)
+    expected = gradient()
+    assert False in dense[4:]
+    torch.testing.assert_close(found, expected)

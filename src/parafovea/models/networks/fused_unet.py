@@ -46,6 +46,18 @@ def _block(dimensions: int, inputs: int, outputs: int, dropped: float) -> nn.Seq
     )
 
 
+def _keep_gradient_dense(x: Tensor) -> None:
+    """Let the gradient of interpolated channels-last values be channels-last, too.
+
+    Behind a concatenation it is a slice of channels, for which torch interpolates backwards in a
+    slow, contiguous order; the values are the same.
+    """
+    flat = x.ndim == 4
+    channels_last = torch.channels_last if flat else torch.channels_last_3d
+    if x.requires_grad and x.is_contiguous(memory_format=channels_last):
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=channels_last))
+
+
 class FusedUNet(nn.Module):
     """A UNet over feature channels whose skip connections are fused with context features.
 
@@ -223,6 +235,7 @@ class FusedUNet(nn.Module):
                 skip = self._layer("context_fusion", level)(skip, guides[level])
             mode = "trilinear" if self.dimensions == 3 else "bilinear"
             x = F.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
+            _keep_gradient_dense(x)
             x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
         scores = cast(Tensor, self.final_conv(x))
         return self._modulated(scores, LEVELS + 1, conditions) if self.output_film else scores
