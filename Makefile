@@ -12,6 +12,9 @@ TEST_WORKERS ?= 2
 # Ray, an optional engine, lies apart; its processes start in other folders.
 RAY := $(CURDIR)/$(VENV)/ray
 
+# Each job is a process of its own, and without this would compile what it imports: half of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-service test-crate docs tables figures diagrams lint lock bench bench-quick clean
 
