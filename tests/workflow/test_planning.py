@@ -127,6 +127,23 @@ def test_a_training_block_makes_the_model_before_it_is_used(plan, project_folder
     assert jobs["infer_shard"] == jobs["render_report"] == 1
 
 
+def test_a_training_in_two_parts_computes_its_features_once(plan, project_folder, recipe):
+    project_folder.add("c", truth=False)
+    training = {"recipe": recipe, "samples": ["a"], "validation": ["b"]}
+    project_folder.config["tasks"]["cell"] |= {
+        "model": "models/new",
+        "training": {**training, "start": "results/models/first"},
+    }
+    project_folder.config["tasks"]["first"] = {
+        "model": "results/models/first",
+        "training": training,
+    }
+    jobs = plan()
+    assert jobs["train_model"] == 2
+    assert jobs["extract_features"] == jobs["extract_context"] == 3
+    assert jobs["infer_shard"] == jobs["render_report"] == 1
+
+
 def test_a_folder_for_results_of_ones_own_is_used(plan, project_folder):
     project_folder.config["results"] = "out/here"
     assert plan("out/here/a/volume.ome.zarr") == {"resample_volume": 1}
