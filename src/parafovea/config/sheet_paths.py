@@ -65,9 +65,10 @@ def require_plain_paths(project: Project) -> None:
         for what, paths in project.files(name).items():
             found += [f"{where}: {what} {path}" for path in paths if PATTERN.search(path)]
     for name in project.recipes:
-        model = project.settings.tasks[name].model
-        if PATTERN.search(model):
-            found.append(f"task {name!r}: model {model}")
+        task = project.settings.tasks[name]
+        first = [] if task.training is None else [task.training.start or ""]
+        models = (model for model in (task.model, *first) if PATTERN.search(model))
+        found += [f"task {name!r}: model {model}" for model in models]
     if found:
         fix = "has {…} or <…> in its path, which Snakemake takes for a variable: rename it, or link"
         raise ConfigError("\n  ".join(f"{each} {fix} to it" for each in found))

@@ -129,29 +129,17 @@ def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Train
     )
 
 
-def _first_model(settings: TrainingSettings) -> dict[str, str] | None:
-    """Return folder, name and hash of the model that a training starts from."""
-    if settings.start is None:
-        return None
-    first = read_spec(Path(settings.start))
-    return {
-        "folder": settings.start,
-        "name": first.name,
-        "weights_sha256": first.weights_sha256,
-    }
-
-
 def _fingerprint(
     spec: ModelSpec,
     settings: TrainingSettings,
     samples: Sequence[OpenSample],
-    first: Mapping[str, str] | None,
+    first: ModelSpec | None,
 ) -> str:
     """Return the identity of a training; only checkpoints of the same training are resumed."""
     facts = {
         "spec": spec.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
-        "first": first,
+        "start": None if first is None else first.weights_sha256,
         "sources": [s.inputs.volume.attributes.get("source", {}).get("sha256") for s in samples],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -210,7 +198,7 @@ def train_model(
     learn, check = opened[: len(settings.samples)], opened[len(settings.samples) :]
     unused = learned.unused_settings
     spec = _new_spec(name, learn, settings)
-    first = _first_model(settings)
+    first = None if settings.start is None else read_spec(Path(settings.start))
     folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check], first)
     data = TrainingData(
         TrainingWindows(
@@ -227,7 +215,7 @@ def train_model(
     )
     aim = learned(spec, {sample.name: sample.truth for sample in check})
     network = FusedUNet.from_spec(spec)
-    if first is None or not take_weights(network, spec, Path(first["folder"])):
+    if settings.start is None or not take_weights(network, spec, Path(settings.start)):
         aim.start(network)
     task = FusionTask(network, spec, settings, aim)
     trainer = _trainer(folder, settings, score=task.objective.score)
@@ -243,7 +231,7 @@ def train_model(
         logger.info("validation, whole volumes: %s %s", metric, value)
     facts = {
         "version": __version__,
-        **({} if first is None else {"start": first}),
+        **({} if first is None else {"start": _identity(first)}),
         "samples": list(settings.samples),
         "validation": list(settings.validation),
         "settings": settings.model_dump(mode="json", exclude={*STATED_ELSEWHERE, *unused}),
@@ -271,6 +259,10 @@ def _failing_if_terminated() -> Iterator[None]:
         yield
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def _identity(model: ModelSpec) -> dict[str, str]:
+    return {"name": model.name, "weights_sha256": model.weights_sha256}
 
 
 def _volume_scores(
