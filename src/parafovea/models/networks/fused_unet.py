@@ -52,10 +52,11 @@ def _keep_gradient_dense(x: Tensor) -> None:
     Behind a concatenation it is a slice of channels, for which torch interpolates backwards in a
     slow, contiguous order; the values are the same.
     """
-    flat = x.ndim == 4
-    channels_last = torch.channels_last if flat else torch.channels_last_3d
+    channels_last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
     if x.requires_grad and x.is_contiguous(memory_format=channels_last):
-        x.register_hook(lambda gradient: gradient.contiguous(memory_format=channels_last))
+        x.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: gradient.contiguous(memory_format=channels_last)
+        )
 
 
 class FusedUNet(nn.Module):
