@@ -39,6 +39,7 @@ from parafovea.config.sheet import COLUMNS
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.pacs import PacsSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -282,6 +283,11 @@ def test_settings_of_a_page_are_valid(block):
         assert settings == {}
     elif "pacs" in settings:
         PacsSettings.model_validate(settings.pop("pacs"))
+        assert settings == {}
+    elif "training" in settings:
+        example = yaml.safe_load((ROOT / "config/train_cell.yaml").read_text())
+        whole = example["tasks"]["cell"]["training"] | settings.pop("training")
+        TrainingSettings.model_validate(whole)
         assert settings == {}
     else:
         assert set(settings) <= set(Recipe.model_fields)
