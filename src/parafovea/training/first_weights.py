@@ -7,14 +7,14 @@ from pathlib import Path
 
 from parafovea.errors import ModelError
 from parafovea.models.folder import load_model
-from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.fused_unet import LEVELS, FusedUNet
 from parafovea.settings.recipe import ModelSpec
 from parafovea.settings.recipe_comparison import has_same_output, noted_differences, unfit_to_start
 
 logger = logging.getLogger(__name__)
 
 #: The layer whose channels are the classes, and the modulation of them.
-LAST = ("final_conv.", "film6.")
+LAST = ("final_conv.", f"film{LEVELS + 2}.")
 
 
 def take_weights(network: FusedUNet, spec: ModelSpec, folder: Path) -> bool:
