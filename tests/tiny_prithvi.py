@@ -2,7 +2,7 @@
 
 import torch
 
-from parafovea.settings.backbones import PRITHVI
+from parafovea.settings.backbones.prithvi import PRITHVI
 
 
 def weights_of(name, seed=0):

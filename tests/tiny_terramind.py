@@ -2,7 +2,7 @@
 
 import torch
 
-from parafovea.settings.backbones import TERRAMIND
+from parafovea.settings.backbones.terramind import TERRAMIND
 
 #: Bands of each modality, by its name in the files.
 COUNTS = {"sen2l2a": 12, "sen2l1c": 13, "sen2rgb": 3, "sen1grd": 2, "sen1rtc": 2, "dem": 1}

@@ -18,7 +18,7 @@ from parafovea.geometry.grid import Grid
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.planning.work import ViewWork
 from parafovea.runtime.kept_objects import keep_objects
-from parafovea.settings.backbones import check_backbone
+from parafovea.settings.backbones.model_inputs import check_backbone
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.upstream.networks.backbone_import import (
     BackboneOptions,

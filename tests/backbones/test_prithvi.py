@@ -17,7 +17,7 @@ from parafovea.config.model_recipes import weight_files
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.planning.work import ViewWork
-from parafovea.settings.backbones import PRITHVI
+from parafovea.settings.backbones.prithvi import PRITHVI
 from parafovea.settings.recipe import BackboneSpec
 
 BANDS = ("B02", "B03", "B04", "B8A", "B11", "B12")

@@ -7,7 +7,7 @@ from parafovea.backbones.views import View, token_array
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.inference.array_inputs import ArrayOnGrid
-from parafovea.settings.backbones import check_backbone
+from parafovea.settings.backbones.model_inputs import check_backbone
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 

@@ -18,7 +18,7 @@ from parafovea.config.model_recipes import weight_files
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.planning.work import ViewWork
-from parafovea.settings.backbones import TERRAMIND
+from parafovea.settings.backbones.terramind import TERRAMIND
 from parafovea.settings.recipe import BackboneSpec
 
 #: Width, depth, heads of the published sizes.

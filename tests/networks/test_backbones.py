@@ -21,7 +21,7 @@ from parafovea.backbones.views import View, token_array
 from parafovea.cli.main import app
 from parafovea.geometry.grid import Grid
 from parafovea.inference.array_inputs import ArrayOnGrid
-from parafovea.settings.backbone_folder import BackboneDescription, read_description
+from parafovea.settings.backbones.folder import BackboneDescription, read_description
 from parafovea.settings.recipe import BackboneSpec
 
 FEATURE = "/model/encoder/_blocks.5/Add_output_0"

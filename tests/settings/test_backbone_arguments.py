@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.errors import ModelError
-from parafovea.settings.backbones import KINDS
+from parafovea.settings.backbones.filterbank import KINDS
 from parafovea.settings.recipe import BackboneSpec
 
 ISOTROPIC = (1.0, 1.0, 1.0)

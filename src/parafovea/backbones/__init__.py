@@ -12,16 +12,14 @@ from parafovea.backbones.vision_config import FAMILIES
 from parafovea.geometry.grid import Vector
 from parafovea.runtime.kept_objects import kept
 from parafovea.runtime.optional_packages import extras_named
-from parafovea.settings.backbones import (
-    EncoderArguments,
-    FilterbankArguments,
-    HuggingfaceArguments,
-    NetworkArguments,
-    PrithviArguments,
-    RawArguments,
-    TerramindArguments,
-    parse_arguments,
-)
+from parafovea.settings.backbones.filterbank import FilterbankArguments
+from parafovea.settings.backbones.huggingface import HuggingfaceArguments
+from parafovea.settings.backbones.image_encoder import EncoderArguments
+from parafovea.settings.backbones.network import NetworkArguments
+from parafovea.settings.backbones.parsing import parse_arguments
+from parafovea.settings.backbones.prithvi import PrithviArguments
+from parafovea.settings.backbones.raw import RawArguments
+from parafovea.settings.backbones.terramind import TerramindArguments
 
 if TYPE_CHECKING:
     from parafovea.backbones.backbone import Backbone

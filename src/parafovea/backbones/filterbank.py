@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from parafovea.backbones.backbone import fingerprint_of, token_shape, whole_tile
 from parafovea.geometry.grid import Shape, Vector, shape3, vector3
-from parafovea.settings.backbones import FilterbankArguments
+from parafovea.settings.backbones.filterbank import FilterbankArguments
 
 #: Gaussians are truncated at this many sigmas.
 TRUNCATE = 3.0

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from parafovea.backbones.backbone import fingerprint_of, token_shape
 from parafovea.backbones.vision_weights import VisionModel
 from parafovea.geometry.grid import Shape
-from parafovea.settings.backbones import HuggingfaceArguments
+from parafovea.settings.backbones.huggingface import HuggingfaceArguments
 
 #: The axis across each plane; rows and columns are the other two, in the order z, y, x.
 ACROSS = {"xy": 0, "xz": 1, "yz": 2}

@@ -13,7 +13,7 @@ from torch import nn
 from parafovea.backbones.backbone import fingerprint_of, token_shape
 from parafovea.geometry.grid import Shape
 from parafovea.runtime.file_hash import file_sha256
-from parafovea.settings.backbones import EncoderArguments
+from parafovea.settings.backbones.image_encoder import EncoderArguments
 
 
 class ImageEncoder:

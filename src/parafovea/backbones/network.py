@@ -15,7 +15,7 @@ from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.resample import reflected_indices
 from parafovea.runtime.kept_objects import kept
-from parafovea.settings.backbones import NetworkArguments
+from parafovea.settings.backbones.network import NetworkArguments
 
 #: The axis across each plane.
 ACROSS = {"xy": 0, "xz": 1, "yz": 2}

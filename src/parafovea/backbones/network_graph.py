@@ -11,7 +11,7 @@ from torch import Tensor
 
 from parafovea.errors import ModelError, describe, shown
 from parafovea.runtime.file_hash import file_sha256
-from parafovea.settings.backbone_folder import BackboneDescription
+from parafovea.settings.backbones.folder import BackboneDescription
 
 Result = TypeVar("Result")
 

@@ -20,12 +20,8 @@ from parafovea.backbones.image_encoder import ImageEncoder, columns_of, joined_l
 from parafovea.errors import ModelError, shown
 from parafovea.runtime.documents import json_values, read_text
 from parafovea.runtime.kept_objects import kept
-from parafovea.settings.backbones import (
-    ENCODER_IMAGE,
-    PRITHVI_BANDS,
-    PrithviArguments,
-    PrithviVariant,
-)
+from parafovea.settings.backbones.image_encoder import ENCODER_IMAGE
+from parafovea.settings.backbones.prithvi import PRITHVI_BANDS, PrithviArguments, PrithviVariant
 
 logger = logging.getLogger(__name__)
 

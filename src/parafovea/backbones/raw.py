@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from parafovea.backbones.backbone import fingerprint_of, token_shape, whole_tile
 from parafovea.geometry.grid import Shape
-from parafovea.settings.backbones import RawArguments
+from parafovea.settings.backbones.raw import RawArguments
 
 
 class Raw:

@@ -19,13 +19,8 @@ from parafovea.backbones.encoder_weights import fill_network, read_tensors
 from parafovea.backbones.image_encoder import ImageEncoder, columns_of, joined_levels
 from parafovea.errors import ModelError
 from parafovea.runtime.kept_objects import kept
-from parafovea.settings.backbones import (
-    ENCODER_IMAGE,
-    TERRAMIND_BANDS,
-    EncoderVariant,
-    Modality,
-    TerramindArguments,
-)
+from parafovea.settings.backbones.image_encoder import ENCODER_IMAGE, EncoderVariant
+from parafovea.settings.backbones.terramind import TERRAMIND_BANDS, Modality, TerramindArguments
 from parafovea.settings.quantities import QUANTITIES
 
 logger = logging.getLogger(__name__)

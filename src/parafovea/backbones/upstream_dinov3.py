@@ -20,7 +20,7 @@ from parafovea.backbones.huggingface import ACROSS, channel_names, patch_tokens
 from parafovea.backbones.vision_weights import VisionModel
 from parafovea.geometry.grid import Box, Shape, shape3
 from parafovea.geometry.resample import read_reflected_array
-from parafovea.settings.backbones import Compatibility, HuggingfaceArguments
+from parafovea.settings.backbones.huggingface import Compatibility, HuggingfaceArguments
 
 #: Windows with more planes than this per plane of the result are downsampled across the planes.
 THINNED_BEYOND = 2.0

@@ -29,7 +29,8 @@ from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
-from parafovea.settings.backbones import ENCODERS, check_backbone
+from parafovea.settings.backbones.model_inputs import check_backbone
+from parafovea.settings.backbones.parsing import ENCODERS
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from parafovea.config.sheet import Sample
 from parafovea.config.study import StudySettings, Variant
 from parafovea.errors import ModelError, quoted
-from parafovea.settings.backbones import check_backbone
+from parafovea.settings.backbones.model_inputs import check_backbone
 from parafovea.settings.field_types import Strict
 from parafovea.settings.recipe import BackboneSpec, TrainingRecipe
 

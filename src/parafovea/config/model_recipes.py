@@ -8,8 +8,9 @@ from pathlib import Path
 from parafovea.config.schema import Task
 from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
-from parafovea.settings.backbone_folder import DESCRIPTION, read_description
-from parafovea.settings.backbones import EncoderArguments, parse_arguments
+from parafovea.settings.backbones.folder import DESCRIPTION, read_description
+from parafovea.settings.backbones.image_encoder import EncoderArguments
+from parafovea.settings.backbones.parsing import parse_arguments
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 

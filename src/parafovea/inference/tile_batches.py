@@ -31,7 +31,7 @@ from parafovea.inference.window_predictors import Computation, Network, window_p
 from parafovea.kinds import kind_named
 from parafovea.models.conditioning import encoded_conditions
 from parafovea.preprocess.normalization import fixed_value_map
-from parafovea.settings.backbones import sees_neighbours
+from parafovea.settings.backbones.raw import sees_neighbours
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ContextSpec, ModelSpec
 

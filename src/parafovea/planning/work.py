@@ -20,13 +20,10 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.backbones import (
-    ENCODERS,
-    EncoderArguments,
-    HuggingfaceArguments,
-    NetworkArguments,
-    parse_arguments,
-)
+from parafovea.settings.backbones.huggingface import HuggingfaceArguments
+from parafovea.settings.backbones.image_encoder import EncoderArguments
+from parafovea.settings.backbones.network import NetworkArguments
+from parafovea.settings.backbones.parsing import ENCODERS, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.storage.pyramids import voxels_in_levels

@@ -358,7 +358,7 @@ class Recipe(Strict):
     @property
     def ranges(self) -> dict[str, Range]:
         """Decibels or metres at 0 and at 1 of the input, for bands of which a backbone says it."""
-        from parafovea.settings.backbones import input_ranges
+        from parafovea.settings.backbones.model_inputs import input_ranges
 
         return input_ranges(self)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from parafovea.kinds import kind_named
-from parafovea.settings.backbones import sees_neighbours
+from parafovea.settings.backbones.raw import sees_neighbours
 from parafovea.settings.field_types import NonEmpty, PositiveFloat, PositiveInt, Strict
 from parafovea.settings.recipe import Recipe, TrainingRecipe
 

@@ -27,7 +27,7 @@ from parafovea.models.token_sampling import (
     project_context,
     project_local,
 )
-from parafovea.settings.backbones import neighbour_steps
+from parafovea.settings.backbones.raw import neighbour_steps
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ModelSpec
 from parafovea.settings.training import TrainingSettings

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from parafovea.backbones.network_graph import open_graph
 from parafovea.cli.main import app
 from parafovea.errors import ModelError
-from parafovea.settings.backbone_folder import read_description
+from parafovea.settings.backbones.folder import read_description
 from parafovea.upstream.networks.backbone_import import (
     BackboneOptions,
     import_backbone,

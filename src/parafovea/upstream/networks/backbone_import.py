@@ -19,7 +19,7 @@ from parafovea.backbones.network_graph import computed, open_graph
 from parafovea.errors import ModelError, shown
 from parafovea.runtime.bounded_memory import bounded_memory
 from parafovea.runtime.file_hash import file_sha256
-from parafovea.settings.backbone_folder import DESCRIPTION, GRAPHS, BackboneDescription
+from parafovea.settings.backbones.folder import DESCRIPTION, GRAPHS, BackboneDescription
 from parafovea.storage.store import replacing
 from parafovea.upstream.networks.efficientnet_lite import ARCHITECTURES, export_architecture
 from parafovea.upstream.networks.file_kinds import file_kind

@@ -1,0 +1,1 @@
+"""Validated arguments of each backbone; without torch, so that the workflow can import them."""
