@@ -13,6 +13,10 @@ import pytest
 import tifffile
 import yaml
 
+from parafovea.config.loading import read_project
+from parafovea.config.project import Project
+from parafovea.errors import ParafoveaError, describe
+
 CLASSES = ["background", "mitochondrion", "nucleus"]
 
 RECIPE: dict[str, Any] = {
@@ -52,6 +56,17 @@ class ProjectFolder:
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
         lines = [["sample", "task", "source", "truth", "metadata"], *self.rows]
         (folder / "samples.tsv").write_text("\n".join("\t".join(row) for row in lines) + "\n")
+
+    def read(self) -> Project:
+        """Write both files, and return the checked project."""
+        self.write()
+        return read_project(self.path / "config/config.yaml")
+
+    def refusal(self) -> str:
+        """Write both files, which are refused, and return the reason."""
+        with pytest.raises(ParafoveaError) as caught:
+            self.read()
+        return describe(caught.value)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

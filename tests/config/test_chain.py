@@ -6,10 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from parafovea.config import read_project
 from parafovea.config.sample_links import band_problem
 from parafovea.config.sample_sizes import placed, read_level
-from parafovea.errors import ParafoveaError, describe
+from parafovea.errors import ParafoveaError
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.geometry.grid import Grid
@@ -36,23 +35,12 @@ def chain(project_folder):
     return project_folder
 
 
-def read(folder):
-    folder.write()
-    return read_project(folder.path / "config/config.yaml")
-
-
-def refusal(folder) -> str:
-    with pytest.raises(ParafoveaError) as caught:
-        read(folder)
-    return describe(caught.value)
-
-
 def row(folder, name):
     return next(row for row in folder.rows if row[0] == name)
 
 
 def test_a_source_and_a_truth_are_the_results_of_other_samples(chain):
-    project = read(chain)
+    project = chain.read()
     assert project.source("c") == "results/b/classes.ome.zarr"
     assert project.truth("c") == "results/a/classes.ome.zarr"
     resample, measure = stages()["resample_volume"], stages()["measure_quality"]
@@ -66,7 +54,7 @@ def test_a_source_and_a_truth_are_the_results_of_other_samples(chain):
 
 
 def test_what_a_sample_needs_comes_before_it_whatever_the_order_of_lines(chain):
-    project = read(chain)
+    project = chain.read()
     assert project.upstream("c") == ("a", "b")
     assert project.upstream("d") == ()
 
@@ -78,7 +66,7 @@ def test_grids_follow_along_the_chain_before_anything_is_there(chain):
         "window": None,
         "windows_per_shard": 1,
     }
-    project = read(chain)
+    project = chain.read()
     assert project.grid("a").shape == (20, 40, 36)
     assert project.grid("b").shape == (10, 20, 18)
     assert project.grid("b").spacing == (32, 32, 32)
@@ -89,7 +77,7 @@ def test_grids_follow_along_the_chain_before_anything_is_there(chain):
 
 def test_what_the_sheet_says_of_a_result_wins_over_the_result(chain):
     row(chain, "b")[4] = "spacing=32,32,32 unit=nm"
-    grid = read(chain).grid("b")
+    grid = chain.read().grid("b")
     assert (grid.shape, grid.spacing) == ((20, 40, 36), (32, 32, 32))
 
 
@@ -116,7 +104,7 @@ def test_a_coarser_sample_reads_a_level_of_a_large_result(chain):
     (chain.path / "models/coarse/model.safetensors").touch()
     row(chain, "b")[1] = "coarse"
     chain.config["tasks"]["cell"]["inference"] = {"output_scale": 2}
-    project = read(chain)
+    project = chain.read()
     stored = [n * 2 for n in project.grid("a").shape]
     assert max(stored) > 64
     assert project.grid("b").shape == tuple(-(-n // 2) for n in stored)
@@ -137,17 +125,17 @@ def detector(chain):
 
 
 def test_a_calibration_in_a_detectors_folder_is_used_unless_its_task_says_no(detector):
-    assert read(detector).confidence_file("a") is None
+    assert detector.read().confidence_file("a") is None
     path = "models/nodule/confidence.json"
     (detector.path / path).write_text("{}")
-    assert read(detector).confidence_file("a") == path
-    assert read(detector).confidence_file("b") is None
+    assert detector.read().confidence_file("a") == path
+    assert detector.read().confidence_file("b") is None
     detector.config["tasks"]["nodules"]["detection"] = {"calibrated": False}
-    assert read(detector).confidence_file("a") is None
+    assert detector.read().confidence_file("a") is None
 
 
 def test_a_heatmap_has_the_voxels_of_its_scan(detector):
-    project = read(detector)
+    project = detector.read()
     assert project.source("b") == "results/a/heatmap.nii.gz"
     assert project.grid("b").shape == (20, 40, 36)
     assert project.running(stages()["detect_nodules"]) == ("a",)
@@ -170,7 +158,7 @@ def test_a_heatmap_has_the_voxels_of_its_scan(detector):
 )
 def test_a_reference_that_leads_nowhere_is_named(chain, name, column, value, expected):
     row(chain, name)[column] = value
-    message = refusal(chain)
+    message = chain.refusal()
     assert expected in message
     assert message.count("\n") == 0
 
@@ -178,13 +166,13 @@ def test_a_reference_that_leads_nowhere_is_named(chain, name, column, value, exp
 def test_a_name_that_is_nearly_right_is_suggested(chain):
     chain.add("refined_2019")
     row(chain, "b")[2] = "@refined_2018"
-    assert "did you mean 'refined_2019'?" in refusal(chain)
+    assert "did you mean 'refined_2019'?" in chain.refusal()
 
 
 def test_a_circle_is_named_whole_and_once_from_its_first_line(chain):
     row(chain, "a")[2] = "@c"
     row(chain, "c")[3] = ""
-    assert refusal(chain) == (
+    assert chain.refusal() == (
         "config/samples.tsv:2: circular dependency between samples: c needs b needs a needs c: "
         "give one of them a source or a truth that is not another sample's result"
     )
@@ -192,7 +180,7 @@ def test_a_circle_is_named_whole_and_once_from_its_first_line(chain):
 
 def test_a_circle_through_a_truth_is_one(chain):
     row(chain, "a")[3] = "@b"
-    assert "b needs a needs b" in refusal(chain)
+    assert "b needs a needs b" in chain.refusal()
 
 
 def training(recipe, *samples):
@@ -209,7 +197,7 @@ def test_a_circle_through_a_model_that_is_trained_here_names_the_model(chain, re
     chain.add("e", task="learned")
     row(chain, "c")[1] = row(chain, "d")[1] = "learned"
     row(chain, "b")[2] = "@d"
-    message = refusal(chain)
+    message = chain.refusal()
     assert "c needs b needs d needs model models/new needs c: " in message
 
 
@@ -219,7 +207,7 @@ def test_samples_that_learn_together_and_are_predicted_wait_in_no_circle(chain, 
         "training": training(recipe, "a", "d"),
         "predict_training": True,
     }
-    assert read(chain).upstream("c") == ("a", "b")
+    assert chain.read().upstream("c") == ("a", "b")
 
 
 def test_a_sample_for_training_alone_has_no_result_to_be_a_source(chain, recipe):
@@ -227,7 +215,7 @@ def test_a_sample_for_training_alone_has_no_result_to_be_a_source(chain, recipe)
         "model": "models/new",
         "training": training(recipe, "a", "d"),
     }
-    message = refusal(chain)
+    message = chain.refusal()
     assert (
         "config/samples.tsv:4: source '@a' of sample 'b' has no result, since a is for" in message
     )
@@ -241,7 +229,7 @@ def test_a_sample_that_a_model_learns_from_may_be_another_ones_result(chain, rec
         "training": training(recipe, "c", "d"),
     }
     row(chain, "c")[1] = row(chain, "d")[1] = "learned"
-    project = read(chain)
+    project = chain.read()
     train, job = stages()["train_model"], {"model": "models/new"}
     learned = train.arguments(project, job)["samples"]
     assert learned[0]["truth"] == "results/a/classes.ome.zarr"
@@ -277,28 +265,28 @@ def refinement(chain):
 
 
 def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
-    project = read(refinement)
+    project = refinement.read()
     assert project.source("b") == "results/a/refined.tif"
     assert project.running(stages()["export_mosaic"]) == ("a",)
     assert project.running(stages()["predict_tiles"]) == ()
     assert project.grid("b") == project.grid("a").converted("nanometer")
     row(refinement, "b")[4] = ""
     assert "source '@a' of sample 'b' does not fit its model models/cell: it takes one channel" in (
-        refusal(refinement)
+        refinement.refusal()
     )
 
 
 def test_the_mask_beside_a_mosaic_is_a_file_of_its_sample(refinement):
     source = row(refinement, "a")[2]
-    assert read(refinement).files("a")["source"] == [source]
+    assert refinement.read().files("a")["source"] == [source]
     (refinement.path / f"{source}.msk").write_bytes(b"")
-    assert read(refinement).files("a")["source"] == [source, f"{source}.msk"]
+    assert refinement.read().files("a")["source"] == [source, f"{source}.msk"]
 
 
 def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
     row(refinement, "b")[1:] = ["optical", "@a", "", ""]
     row(refinement, "c")[4] = "channel=0"
-    assert read(refinement).source("c") == "results/b/refined.tif"
+    assert refinement.read().source("c") == "results/b/refined.tif"
 
 
 @pytest.mark.parametrize(
@@ -327,9 +315,9 @@ def test_a_word_that_means_nothing_for_its_source_is_refused(refinement, name, w
     refinement.add("e")
     row(refinement, "e")[1:] = ["optical", "images", "", "bands=B02,B03,B04,B08"]
     row(refinement, "a")[4] = "month=7 biome=2 baseline=0400 nodata=0 bands=B02,B03,B04,B08"
-    read(refinement)
+    refinement.read()
     row(refinement, name)[4] = words
-    assert f"metadata of sample {name!r}: {expected}" in refusal(refinement)
+    assert f"metadata of sample {name!r}: {expected}" in refinement.refusal()
 
 
 def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(refinement):
@@ -340,14 +328,14 @@ def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(re
     row(refinement, "b")[1:] = ["optical", "@a", "", ""]
     row(refinement, "c")[1:] = ["optical", "@b", "", ""]
     row(refinement, "d")[2:4] = ["scenes", ""]
-    project = read(refinement)
+    project = refinement.read()
     assert project.running(stages()["predict_tiles"]) == ("c", "b", "a")
     assert {project.kind(name).name for name in "abc"} == {"refinement"}
     assert project.layout("d") == "volume"
     assert project.tile_sizes("c") == {(40, 36): 1}
     (folder / "1.tif").rename(folder / "1.jpg")
     row(refinement, "d")[2] = "data/d.tif"
-    project = read(refinement)
+    project = refinement.read()
     assert "source: No NPZ tiles found in scenes" in project.absent["a"]
     assert project.failed["c"] == "it needs the result of 'b', which cannot be run"
 
@@ -359,7 +347,7 @@ def give_bands(folder, bands):
 
 def test_a_model_that_takes_named_bands_cannot_take_classes(chain):
     give_bands(chain, BANDS)
-    message = refusal(chain)
+    message = chain.refusal()
     assert "config/samples.tsv:4: source '@a' of sample 'b' does not fit its model" in message
     assert "takes the bands B02, B03, B04, B08, but the result has one unnamed channel" in message
 
@@ -407,7 +395,7 @@ def tiles(chain):
 
 
 def test_tiles_are_followed_along_the_chain(tiles):
-    project = read(tiles)
+    project = tiles.read()
     assert [project.layout(name) for name in "abcd"] == ["tiles", "tiles", "tiles", "volume"]
     assert project.source("b") == "results/a/tiles"
     assert project.files("b")["source"] == ["results/a/tiles.tsv"]
@@ -422,13 +410,13 @@ def test_tiles_as_the_truth_of_a_volume_and_the_reverse_are_refused(tiles):
     for truth in ("@a", "tiles"):
         row(tiles, "d")[3] = truth
         assert f"config/samples.tsv:3: truth '{truth}' of sample 'd' is a folder of tiles, but" in (
-            refusal(tiles)
+            tiles.refusal()
         )
     row(tiles, "d")[3] = ""
     for truth in ("@d", "data/d.tif"):
         row(tiles, "b")[3] = truth
         assert f"truth '{truth}' of sample 'b' is a volume, but its source is a folder" in (
-            refusal(tiles)
+            tiles.refusal()
         )
 
 
@@ -436,17 +424,17 @@ def test_the_truth_of_tiles_may_be_a_folder_of_geotiffs_but_not_an_empty_one(til
     truth = tiles.path / "labels"
     truth.mkdir()
     row(tiles, "a")[3] = "labels"
-    assert "truth: No NPZ tiles found in labels" in read(tiles).absent["a"]
+    assert "truth: No NPZ tiles found in labels" in tiles.read().absent["a"]
     (truth / "one.tif").touch()
-    assert read(tiles).files("a")["truth"] == ["labels"]
+    assert tiles.read().files("a")["truth"] == ["labels"]
 
 
 def test_a_shared_cache_takes_results_and_tiles_as_sources_but_no_other_folders(tiles):
-    read(tiles).require_hashable()
+    tiles.read().require_hashable()
     folder = tiles.path / "slices"
     folder.mkdir()
     (folder / "1.tif").write_bytes((tiles.path / "data/d.tif").read_bytes())
     row(tiles, "d")[2] = "slices"
-    project = read(tiles)
+    project = tiles.read()
     with pytest.raises(ParafoveaError, match="cannot hash the content of slices"):
         project.require_hashable()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from parafovea.chain.cohort_stages import READ
-from parafovea.config import read_project
 from parafovea.config.source_headers import header_problems
 from parafovea.errors import SourceError
 from parafovea.kinds.stages import stages
@@ -20,12 +19,7 @@ FINISHED = [*READ]
 def project(project_folder, monkeypatch):
     """Return a function that reads the project, with changes."""
     monkeypatch.chdir(project_folder.path)
-
-    def read():
-        project_folder.write()
-        return read_project(project_folder.path / "config/config.yaml")
-
-    return read
+    return project_folder.read
 
 
 def cut(path):

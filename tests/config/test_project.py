@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 
 from parafovea.config import load_project, read_project
-from parafovea.errors import ConfigError, ModelError, ParafoveaError, describe
+from parafovea.errors import ConfigError, ModelError
 from parafovea.kinds.stages import stages
 
 
 @pytest.fixture(autouse=True)
 def _inside(project_folder, monkeypatch):
     monkeypatch.chdir(project_folder.path)
-
-
-def refusal(folder) -> str:
-    folder.write()
-    with pytest.raises(ParafoveaError) as caught:
-        read_project(folder.path / "config" / "config.yaml")
-    return describe(caught.value)
 
 
 @pytest.fixture
@@ -37,7 +30,7 @@ def test_planning_imports_neither_torch_nor_zarr_nor_scipy():
 
 
 def test_a_project_holds_what_the_stages_need(project_folder):
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.files("a") == {
         "source": ["data/a.tif"],
         "truth": ["data/a_truth.tif"],
@@ -67,7 +60,7 @@ def test_a_project_holds_what_the_stages_need(project_folder):
 )
 def test_a_wrong_key_or_value_is_named_with_its_line(project_folder, section, value, expected):
     project_folder.config["tasks"]["cell"][section] = value
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert expected in message
     assert message.startswith("config/config.yaml:")
     assert message.count("\n") == 0
@@ -76,7 +69,7 @@ def test_a_wrong_key_or_value_is_named_with_its_line(project_folder, section, va
 def test_a_missing_key_says_what_to_add(project_folder):
     del project_folder.config["tasks"]["cell"]["model"]
     project_folder.config["tasks"]["cell"]["kind"] = "segmentation"
-    assert "tasks.cell.model is missing: add it" in refusal(project_folder)
+    assert "tasks.cell.model is missing: add it" in project_folder.refusal()
 
 
 def test_the_overriding_file_is_named_where_it_is_at_fault(project_folder):
@@ -91,7 +84,7 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
     project_folder.rows[1][2] = "data/none.tif"
     project_folder.add("c")
     project_folder.rows[2][4] = "spacng=1,2,3"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "config/samples.tsv:2: task 'cel' of sample 'a'" in message
     assert "did you mean 'cell'?" in message
     assert "config/samples.tsv:3: sample 'b': source: data/none.tif" in message
@@ -102,30 +95,26 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
 def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
     (project_folder.path / "data/found.csv").write_text("seriesuid\n")
     project_folder.rows[0][3] = "data/found.csv"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert "data/found.csv is in an unknown format" in project.absent["a"]
     model = project_folder.path / "models/cell/model.json"
     spec = json.loads(model.read_text()) | {"kind": "detection", "classes": ["nodule"]}
     model.write_text(json.dumps(spec))
     project_folder.config["tasks"]["cell"]["kind"] = "detection"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.files("a")["truth"] == ["data/found.csv"]
     project_folder.config["tasks"]["cell"]["scoring"] = {"rule": "picai"}
-    assert "'a' is a table, but the rule by which task 'cell'" in refusal(project_folder)
+    assert "'a' is a table, but the rule by which task 'cell'" in project_folder.refusal()
     del project_folder.config["tasks"]["cell"]["scoring"]
     project_folder.rows[0][3] = "data/none.csv"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.absent["a"].startswith("truth: data/none.csv does not exist")
 
 
 def test_missing_truth_and_missing_objects_are_named(project_folder):
     project_folder.rows[0][3] = "data/no_truth.tif"
     project_folder.rows[1][4] += " objects=data/no_objects.tif"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.absent["a"].startswith("truth: data/no_truth.tif does not exist")
     assert project.absent["b"].startswith("objects: data/no_objects.tif does not exist")
     assert project.failed == project.absent
@@ -134,19 +123,17 @@ def test_missing_truth_and_missing_objects_are_named(project_folder):
 
 def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):
     project_folder.rows[0][2] = "results/phantoms/cell_seed7.ome.zarr"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.files("a")["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
     for impossible in ("cel_seed7.ome.zarr", "cell_seed7.nii.gz", "chest_seed7_lungs.nii.gz"):
         project_folder.rows[0][2] = f"results/phantoms/{impossible}"
-        assert "is not a phantom that the workflow makes" in refusal(project_folder)
+        assert "is not a phantom that the workflow makes" in project_folder.refusal()
 
 
 def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_folder):
     project_folder.config["phantoms"] = {"chest": {"shape": [60, 100, 100]}}
     project_folder.rows[0][2] = "results/phantoms/chest_seed7.nii.gz"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.files("a")["source"] == ["results/phantoms/chest_seed7.nii.gz"]
     assert project.phantom("chest").shape == (60, 100, 100)
     assert project.phantom("chest").spacing == (3.0, 2.2, 2.2)
@@ -159,8 +146,7 @@ def test_a_landscape_is_a_folder_of_tiles_made_in_four_parts(project_folder):
     for part in ("", "_truth", "_classes", "_sar"):
         path = f"results/phantoms/landscape_seed7{part}"
         project_folder.rows[0][2:] = [path, f"{path}_truth" if not part else "", ""]
-        project_folder.write()
-        project = read_project(project_folder.path / "config/config.yaml")
+        project = project_folder.read()
         assert project.files("a")["source"] == [path]
     assert project.phantom("landscape").sizes == [64]
     assert project.phantom("scene").tiles == [64]
@@ -174,50 +160,48 @@ def test_a_landscape_is_a_folder_of_tiles_made_in_four_parts(project_folder):
 def test_a_wrong_part_of_a_landscape_is_refused_with_the_right_ones(project_folder, wrong):
     kind = wrong.partition("_")[0]
     project_folder.rows[0][2] = f"results/phantoms/{wrong}"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert f"results/phantoms/{wrong}" in message
     assert f"can hold {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
 
 
 def test_tiles_and_sizes_of_a_landscape_have_to_fit(project_folder):
     project_folder.config["phantoms"] = {"scene": {"tiles": [4, 4]}}
-    assert "give a number of tiles for each size" in refusal(project_folder)
+    assert "give a number of tiles for each size" in project_folder.refusal()
 
 
 def test_unknown_class_and_unknown_metric_are_named(project_folder):
     task = project_folder.config["tasks"]["cell"]
     task["postprocess"] = {"classes": {"mitochondria": {}}}
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "postprocess.classes.mitochondria: class 'mitochondria' is not one of" in message
     assert "did you mean 'mitochondrion'?" in message
     task["postprocess"] = {}
     task["quality"] = {"limits": {"iou.nucleu": {"min": 0.5}}}
-    assert "did you mean 'iou.nucleus'?" in refusal(project_folder)
+    assert "did you mean 'iou.nucleus'?" in project_folder.refusal()
 
 
 def test_an_incomplete_model_is_named_with_its_task(project_folder):
     (project_folder.path / "models/cell/model.safetensors").unlink()
-    assert "has no model.safetensors" in refusal(project_folder)
+    assert "has no model.safetensors" in project_folder.refusal()
     (project_folder.path / "models/cell/model.json").write_text("{}")
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "weights_sha256" in message
     assert message.endswith("required by task 'cell'")
     project_folder.config["tasks"]["cell"]["model"] = "models/none"
-    assert "models/none" in refusal(project_folder)
+    assert "models/none" in project_folder.refusal()
 
 
 def test_a_model_of_a_task_that_no_sample_has_is_not_asked_for(project_folder):
     project_folder.config["tasks"]["other"] = {"model": "models/none"}
-    project_folder.write()
-    assert list(read_project(project_folder.path / "config/config.yaml").recipes) == ["cell"]
+    assert list(project_folder.read().recipes) == ["cell"]
 
 
 def test_a_training_block_gives_the_recipe_before_the_model_is_there(
     project_folder, training, recipe
 ):
     project_folder.config["tasks"]["cell"] |= {"model": "models/new", "training": training()}
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.recipe("a").classes == tuple(recipe["classes"])
     assert project.trained == {"models/new": "cell"}
     assert project.predicted == ()
@@ -232,11 +216,9 @@ def test_samples_for_training_are_segmented_only_when_asked(project_folder, trai
     project_folder.add("c", truth=False)
     task = project_folder.config["tasks"]["cell"]
     task["training"] = training()
-    project_folder.write()
-    assert read_project(project_folder.path / "config/config.yaml").predicted == ("c",)
+    assert project_folder.read().predicted == ("c",)
     task["predict_training"] = True
-    project_folder.write()
-    assert read_project(project_folder.path / "config/config.yaml").predicted == ("a", "b", "c")
+    assert project_folder.read().predicted == ("a", "b", "c")
 
 
 def test_samples_for_training_must_be_there_have_a_truth_and_be_kept_apart(
@@ -245,7 +227,7 @@ def test_samples_for_training_must_be_there_have_a_truth_and_be_kept_apart(
     project_folder.add("c", truth=False)
     block = training(samples=["a", "bb", "c"], validation=["b", "a"])
     project_folder.config["tasks"]["cell"]["training"] = block
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "training.samples.1: sample 'bb' is not in config/samples.tsv" in message
     assert "training.samples.2: sample 'c' has no truth" in message
     assert "training.validation.1: sample 'a' is also a training sample" in message
@@ -260,13 +242,12 @@ def test_two_tasks_cannot_train_one_folder(project_folder, training):
     project_folder.add("d", task="twin")
     project_folder.write()
     with pytest.raises(ModelError, match="both train models/x"):
-        read_project(project_folder.path / "config/config.yaml")
+        project_folder.read()
 
 
 def test_an_override_replaces_the_models_own_and_is_told(project_folder):
     project_folder.config["tasks"]["cell"]["overrides"] = {"spacing": [50, 8, 8]}
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.recipe("a").spacing == (50, 8, 8)
     assert project.notices == ("task cell overrides the spacing of models/cell: (50.0, 8.0, 8.0)",)
 
@@ -298,7 +279,7 @@ def test_a_config_that_is_no_mapping_or_no_yaml_is_a_readable_error(project_fold
 )
 def test_inference_that_cannot_be_is_refused_before_any_job(project_folder, inference, expected):
     project_folder.config["tasks"]["cell"]["inference"] = inference
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert expected in message
     assert message.startswith("config/config.yaml:")
 
@@ -307,7 +288,7 @@ def test_a_rotation_that_mixes_spacings_is_refused_with_its_line(project_folder)
     cell = project_folder.config["tasks"]["cell"]
     cell["overrides"] = {"spacing": [32, 16, 16]}
     cell["inference"] = {"tta": ["flip_z", "rotate_90_yz"]}
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert message.startswith("config/config.yaml:7: tasks.cell.inference.tta.1: ")
     assert "rotates voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message
 
@@ -323,14 +304,14 @@ def make_detection(folder, **task):
 
 def test_a_task_of_detection_needs_a_model_of_its_kind(project_folder):
     project_folder.config["tasks"]["cell"]["kind"] = "detection"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "config/config.yaml:6: tasks.cell.kind: detection needs a model of this kind" in message
     assert "set kind: segmentation, or use another model" in message
 
 
 def test_a_task_of_detection_has_settings_of_its_own(project_folder):
     make_detection(project_folder, detection={"nms": {"iou_threshold": 0.5}})
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     settings = project.block("a", "detection")
     assert settings["nms"] == {"enabled": True, "iou_threshold": 0.5}
     assert settings["peak_detection"]["min_distance"] == 10
@@ -346,20 +327,20 @@ def test_blocks_of_another_kind_are_refused(project_folder, kind, block):
     if kind == "detection":
         make_detection(project_folder)
     project_folder.config["tasks"]["cell"][block] = {}
-    assert f"{block} does not apply to a task of kind {kind}" in refusal(project_folder)
+    assert f"{block} does not apply to a task of kind {kind}" in project_folder.refusal()
 
 
 def test_limits_of_a_detection_are_on_metrics_that_it_has(project_folder):
     make_detection(project_folder, quality={"limits": {"sensitivty": {"min": 0.5}}})
-    assert "did you mean 'sensitivity'?" in refusal(project_folder)
+    assert "did you mean 'sensitivity'?" in project_folder.refusal()
 
 
 def test_risk_limits_rise_from_0_and_a_calibration_has_to_be_there(project_folder):
     make_detection(project_folder, triage={"limits": {"low": 0.1, "high": 0.7}})
-    assert "must start at 0 and increase" in refusal(project_folder)
+    assert "must start at 0 and increase" in project_folder.refusal()
     project_folder.config["tasks"]["cell"]["triage"] = {"calibration": "none.json"}
-    assert "'none.json' does not exist: create it with parafovea calibrate" in refusal(
-        project_folder
+    assert (
+        "'none.json' does not exist: create it with parafovea calibrate" in project_folder.refusal()
     )
 
 
@@ -370,17 +351,16 @@ def test_a_source_in_the_folder_of_its_results_is_refused(project_folder):
     (project_folder.path / "link.tif").symlink_to(folder / "in.tif")
     for path in ("results/a/in.tif", "link.tif"):
         project_folder.rows[0][2] = path
-        message = refusal(project_folder)
+        message = project_folder.refusal()
         assert f"samples.tsv:2: source of sample 'a': {path} lies in results/a, where" in message
     # the folder of another sample, and one whose name begins alike, are other folders
     project_folder.rows[0][0] = "in"
-    project_folder.write()
-    assert read_project(project_folder.path / "config/config.yaml").samples
+    assert project_folder.read().samples
 
 
 def test_a_model_is_not_trained_into_a_folder_of_other_things(project_folder, training):
     project_folder.config["tasks"]["cell"] |= {"model": "data", "training": training()}
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "config.yaml:3: tasks.cell.model: data is a folder without a model.json" in message
     assert "name a new folder, such as resources/models/NAME" in message
     assert (project_folder.path / "data" / "a.tif").is_file()
@@ -394,8 +374,7 @@ def test_phantoms_of_the_sheet_lie_in_the_results_wherever_these_are(project_fol
         f"channel=0 objects={stem}_objects.ome.zarr",
     ]
     project_folder.config["results"] = "an other/place/"
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert project.source("a") == "an other/place/phantoms/cell_seed5.ome.zarr"
     assert project.truth("a") == "an other/place/phantoms/cell_seed5_truth.ome.zarr"
     assert project.true_objects("a") == "an other/place/phantoms/cell_seed5_objects.ome.zarr"
@@ -413,15 +392,14 @@ def test_phantoms_of_the_sheet_lie_in_the_results_wherever_these_are(project_fol
 )
 def test_a_folder_of_results_that_cannot_be_is_refused(project_folder, folder, expected):
     project_folder.config["results"] = folder
-    assert expected in refusal(project_folder)
+    assert expected in project_folder.refusal()
 
 
 def test_folders_have_one_spelling(project_folder):
     project_folder.config["results"] = "./one//two/"
     project_folder.config["tasks"]["cell"]["model"] = "./models/cell/"
     project_folder.rows[0][2:4] = ["./data/a.tif/", ".//data/a_truth.tif"]
-    project_folder.write()
-    project = read_project(project_folder.path / "config/config.yaml")
+    project = project_folder.read()
     assert (project.settings.results, project.task("a").model) == ("one/two", "models/cell")
     assert (project.source("a"), project.truth("a")) == ("data/a.tif", "data/a_truth.tif")
 
@@ -432,6 +410,6 @@ def test_a_folder_of_tiles_is_no_source_of_a_detection(project_folder):
     np.savez(folder / "a.npz", opt_v1=np.zeros((4, 8, 8)))
     project_folder.config["tasks"]["cell"]["kind"] = "detection"
     project_folder.rows[1][2:4] = ["data/tiles", ""]
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "samples.tsv:3: source of sample 'b': data/tiles is a folder of tiles, but" in message
     assert "'cell' is a detection, which takes only volumes" in message

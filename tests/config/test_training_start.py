@@ -4,8 +4,6 @@ from copy import deepcopy
 
 import pytest
 
-from parafovea.config import read_project
-from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.staleness import Staleness
 
@@ -32,24 +30,13 @@ def two(tasks):
     return tasks
 
 
-def read(folder):
-    folder.write()
-    return read_project(folder.path / "config/config.yaml")
-
-
-def refusal(folder) -> str:
-    with pytest.raises(ParafoveaError) as caught:
-        read(folder)
-    return describe(caught.value)
-
-
 def waits(project, model):
     return stages()["train_model"].waits(project, {"model": model})
 
 
 def test_a_training_waits_for_both_files_of_the_model_that_it_starts_from(project_folder, tasks):
     tasks["cell"]["training"]["start"] = "models/cell"
-    project = read(project_folder)
+    project = project_folder.read()
     files = waits(project, "models/new")
     assert files[:2] == ["models/cell/model.json", "models/cell/model.safetensors"]
     assert set(files[2:]) == {"data/a_truth.tif", "data/b_truth.tif"}
@@ -58,7 +45,7 @@ def test_a_training_waits_for_both_files_of_the_model_that_it_starts_from(projec
 def test_a_model_that_is_trained_here_is_trained_first_without_samples_of_its_own(
     project_folder, two
 ):
-    project = read(project_folder)
+    project = project_folder.read()
     assert project.trained == {"models/new": "cell", "models/first": "first"}
     assert waits(project, "models/new")[0] == "models/first"
     assert waits(project, "models/first")[0] == "data/a_truth.tif"
@@ -75,7 +62,7 @@ def test_a_first_model_that_cannot_learn_keeps_the_second_from_it(project_folder
     path = project_folder.path / "data/c.tif"
     path.write_bytes(path.read_bytes()[:100])
     project_folder.add("d")
-    project = read(project_folder)
+    project = project_folder.read()
     assert project.trainable == ()
     assert project.failed["d"] == "it needs models/new, which learns from 'c'"
 
@@ -97,7 +84,7 @@ def test_a_model_with_another_network_or_other_features_is_no_start(
     training = tasks["cell"]["training"]
     training["recipe"] = {**training["recipe"], **change}
     training["start"] = "models/cell"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "tasks.cell.training.start: models/cell does not fit: it has" in message
     assert expected in message
     assert "change the recipe, or start from another model" in message
@@ -108,31 +95,31 @@ def test_other_classes_voxels_and_dropout_are_no_hindrance(project_folder, tasks
     network = {**training["recipe"]["network"], "dropout": 0.3}
     training["recipe"] |= {"classes": ["nothing", "one"], "spacing": [8, 8, 8], "network": network}
     training["start"] = "models/cell"
-    assert read(project_folder).training("models/new").start == "models/cell"
+    assert project_folder.read().training("models/new").start == "models/cell"
 
 
 def test_a_start_that_is_not_there_is_named_with_its_key(project_folder, tasks):
     tasks["cell"]["training"]["start"] = "models/cel"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "config.yaml:" in message
     assert "tasks.cell.training.start: model folder models/cel does not exist" in message
 
 
 def test_a_model_cannot_start_from_itself(project_folder, tasks):
     tasks["cell"]["training"]["start"] = "models/new"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "tasks.cell.training.start: models/new starts from models/new: start from" in message
 
 
 def test_models_that_start_from_each_other_are_named(project_folder, two):
     two["first"]["training"]["start"] = "models/new"
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert "models/new starts from models/first starts from models/new" in message
 
 
 def test_samples_of_another_task_need_the_same_inputs(project_folder, two):
     two["first"]["training"]["recipe"]["spacing"] = [8, 8, 8]
-    message = refusal(project_folder)
+    message = project_folder.refusal()
     assert (
         "tasks.first.training.samples.0: sample 'a' belongs to task 'cell', whose recipe has"
         in (message)
@@ -144,4 +131,6 @@ def test_samples_of_a_task_that_trains_nothing_are_not_shared(project_folder, ta
     tasks["other"] = {"model": "models/cell"}
     project_folder.add("c", task="other")
     tasks["cell"]["training"]["samples"] = ["c"]
-    assert "sample 'c' belongs to task 'other': assign it to task 'cell'" in refusal(project_folder)
+    assert (
+        "sample 'c' belongs to task 'other': assign it to task 'cell'" in project_folder.refusal()
+    )

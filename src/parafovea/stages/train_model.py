@@ -97,6 +97,25 @@ def _new_spec(name: str, samples: Sequence[OpenSample], settings: TrainingSettin
     )
 
 
+def _data(
+    learn: Sequence[OpenSample],
+    check: Sequence[OpenSample],
+    settings: TrainingSettings,
+    objective: type[Objective],
+) -> TrainingData:
+    """Return the windows to learn from and those to score."""
+    windows = TrainingWindows(
+        learn,
+        settings.recipe,
+        count=settings.steps * settings.batch_size,
+        foreground=settings.foreground,
+        body=0.0 if "body" in objective.unused_settings else settings.body,
+        seed=settings.seed,
+        augmentation=settings.augmentation,
+    )
+    return TrainingData(windows, VolumeWindows(check, settings.recipe.window, overlap=0), settings)
+
+
 def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Trainer:
     device = choose_device()
     half = computes_bfloat16(device)
@@ -196,23 +215,9 @@ def train_model(
         for sample in training_samples(samples, volumes, features, contexts)
     ]
     learn, check = opened[: len(settings.samples)], opened[len(settings.samples) :]
-    unused = learned.unused_settings
     spec = _new_spec(name, learn, settings)
     first = None if settings.start is None else read_spec(Path(settings.start))
     folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check], first)
-    data = TrainingData(
-        TrainingWindows(
-            learn,
-            settings.recipe,
-            count=settings.steps * settings.batch_size,
-            foreground=settings.foreground,
-            body=0.0 if "body" in unused else settings.body,
-            seed=settings.seed,
-            augmentation=settings.augmentation,
-        ),
-        VolumeWindows(check, settings.recipe.window, overlap=0),
-        settings,
-    )
     aim = learned(spec, {sample.name: sample.truth for sample in check})
     network = FusedUNet.from_spec(spec)
     if settings.start is None or not take_weights(network, spec, Path(settings.start)):
@@ -223,7 +228,12 @@ def train_model(
     if last.is_file():
         logger.info("resuming from %s", last)
     with _failing_if_terminated():
-        trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(
+            task,
+            _data(learn, check, settings, learned),
+            ckpt_path=last if last.is_file() else None,
+            weights_only=True,
+        )
     best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(best["state_dict"])
     scores = _volume_scores(trainer, task, check)
@@ -234,21 +244,13 @@ def train_model(
         **({} if first is None else {"start": _identity(first)}),
         "samples": list(settings.samples),
         "validation": list(settings.validation),
-        "settings": settings.model_dump(mode="json", exclude={*STATED_ELSEWHERE, *unused}),
+        "settings": settings.model_dump(
+            mode="json", exclude={*STATED_ELSEWHERE, *learned.unused_settings}
+        ),
         "best_step": int(best["global_step"]),
         "validation_scores": scores,
     }
-    with replacing(model) as partial:
-        save_model(partial, spec.model_copy(update={"training": facts}), task.result)
-        table = pd.DataFrame(task.history)
-        table.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
-        draw_curve(
-            table,
-            partial / "loss.png",
-            title=name,
-            loss=task.objective.loss_name,
-            score=task.objective.score_name,
-        )
+    _write(model, spec.model_copy(update={"training": facts}), task)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -259,6 +261,21 @@ def _failing_if_terminated() -> Iterator[None]:
         yield
     except SIGTERMException:
         raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def _write(model: Path, spec: ModelSpec, task: FusionTask) -> None:
+    """Write the model folder, with the history and its curve."""
+    with replacing(model) as partial:
+        save_model(partial, spec, task.result)
+        table = pd.DataFrame(task.history)
+        table.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
+        draw_curve(
+            table,
+            partial / "loss.png",
+            title=spec.name,
+            loss=task.objective.loss_name,
+            score=task.objective.score_name,
+        )
 
 
 def _identity(model: ModelSpec) -> dict[str, str]:
