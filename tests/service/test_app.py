@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from served_job import done, write_tasks
 from tiny_detector import save_detector
 
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.service.app import create_app
 from parafovea.service.keys import Keys
 from parafovea.service.refusal import Refusal
@@ -159,3 +163,20 @@ def test_what_stands_around_the_file_is_counted_too():
     with pytest.raises(Refusal) as caught:
         asyncio.run(read(10**9))
     assert caught.value.status == 413
+
+
+def test_size_and_type_of_results_are_told_without_them(app, tmp_path):
+    write_tasks()
+    image = np.full((4, 32, 32), 0.1, np.float32)
+    write_tile(tmp_path / "sent", "tile", {"opt_v1": image}, {"month": 6, "biome_code": 4})
+    shutil.make_archive("sent", "zip", "sent")
+    job = done(tmp_path / "sent.zip", task="optical")
+    with app(spool=Path("spool")) as client:
+        for name in ("summary.json", "tiles.zip"):
+            address = f"{JOBS}/{job.id}/results/{name}"
+            whole, told = client.get(address), client.head(address)
+            assert (whole.status_code, told.status_code) == (200, 200), whole.text
+            assert told.content == b""
+            assert told.headers["content-type"] == whole.headers["content-type"]
+            assert told.headers.get("content-length") == whole.headers.get("content-length")
+        assert client.head(f"{JOBS}/{job.id}/results/none.json").status_code == 404

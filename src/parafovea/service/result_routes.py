@@ -29,6 +29,7 @@ def results(job: JobId, request: Request) -> Any:
     return JSONResponse(service_of(request).results(job, owner_of(request)).document())
 
 
+@router.head("/api/v1/inference/{job}/results/{name}", include_in_schema=False)
 @router.get(
     "/api/v1/inference/{job}/results/{name}",
     response_class=Response,
@@ -52,5 +53,8 @@ def result(
     folder = found.zipped_folder(name)
     if folder is not None:
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(zip_stream(folder), media_type=ZIP, headers=headers)
+        told = request.method == "HEAD"  # the size of a zip file is known when it has been made
+        return StreamingResponse(
+            () if told else zip_stream(folder), media_type=ZIP, headers=headers
+        )
     raise Refusal(HTTPStatus.NOT_FOUND, "the job has no such result: see the list of its files")
