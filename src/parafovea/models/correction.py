@@ -106,8 +106,8 @@ def held_back(change: Tensor, error: Tensor, caution: float) -> tuple[Tensor, Te
 def _line_mean(values: Tensor, axis: int) -> Tensor:
     """Return the mean of `PLACE` pixels along an axis, as a difference of running sums.
 
-    Both axes of 8 images of 4 bands and 120 x 120 pixels took 3 ms on one CPU core, where
-    `avg_pool2d` took 67 ms, and 18 ms along one axis after the other.
+    Both axes of 8 images of 4 bands and 120 x 120 pixels took 3 to 4 ms on one busy CPU core, where
+    `avg_pool2d` took 63 to 125 ms, and 16 to 30 ms along one axis after the other.
     """
     count, radius = values.shape[axis], PLACE // 2
     sums = values.cumsum(axis)
