@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import resource
 import sys
 import time
@@ -258,7 +259,8 @@ def _rounded(number: float) -> int:
 def _peak(*, reset: bool = False) -> int:
     """Return the peak memory of this process in bytes; where it can be, since a reset to now."""
     if reset and sys.platform == "linux":
-        # memory that was freed, and is kept for later, would be used without being counted
+        # memory that is freed already, or is garbage, would be used without being counted
+        gc.collect()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
