@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from chest_scan import AIR, LUNG, TISSUE, Nodule, chest, ellipsoid
+from scipy import ndimage
 
 from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid
@@ -111,6 +112,25 @@ def test_the_distance_to_the_border_is_positive_inside_and_negative_outside():
     ball = CoarseArray(ellipsoid(grid, (59, 59, 59), (40, 40, 40)), grid)
     points = np.array([(59, 59, 59), (59, 59, 89), (59, 59, 99), (59, 59, 109)], float)
     assert border_distance(ball, points) == pytest.approx([40, 10, 0, -10], abs=3)
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 1.5, 1.7), (5.0, 0.7, 0.7)])
+def test_the_distance_to_the_border_is_that_of_a_distance_transform(spacing):
+    generator = np.random.default_rng(0)
+    mask = ndimage.gaussian_filter(generator.random((21, 33, 26)), 2) > 0.5
+    grid = Grid(mask.shape, spacing, (3.0, -4.0, 5.0), unit="millimeter")
+    wide = np.pad(mask, 1, mode="edge")
+    half = min(spacing) / 2
+    inside, outside = (
+        ndimage.distance_transform_edt(side, sampling=spacing) for side in (wide, ~wide)
+    )
+    signed = np.where(wide, inside - half, half - outside)
+    # beyond the picture, too
+    index = generator.uniform(-3, 1, (200, 3)) + generator.random((200, 3)) * (wide.shape)
+    expected = ndimage.map_coordinates(signed, index.T, order=1, mode="nearest")
+    points = (index - 1) * spacing + grid.origin
+    found = border_distance(CoarseArray(mask, grid), points)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_where_the_picture_ends_is_no_border():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from parafovea.preprocess.coarse_view import CoarseArray
 
@@ -128,13 +129,41 @@ def border_distance(lungs: CoarseArray, points: Array) -> Array:
     """
     if not len(points):
         return np.zeros(0)
-    spacing = lungs.grid.spacing
-    inside = ndimage.distance_transform_edt(np.pad(lungs.values, 1, mode="edge"), sampling=spacing)
-    outside = ndimage.distance_transform_edt(
-        ~np.pad(lungs.values, 1, mode="edge"), sampling=spacing
-    )
-    half = min(spacing) / 2
-    # Distances are to the nearest voxel's centre; the border lies half a voxel before it.
-    signed = np.where(inside > 0, inside - half, half - outside)
-    index = (points - np.array(lungs.grid.origin)) / np.array(spacing) + 1
-    return np.asarray(ndimage.map_coordinates(signed, index.T, order=1, mode="nearest"))
+    mask = np.pad(lungs.values, 1, mode="edge")
+    place = (points - np.array(lungs.grid.origin)) / np.array(lungs.grid.spacing) + 1
+    last = np.array(mask.shape) - 1
+    place = np.clip(place, 0, last)
+    first = np.minimum(place.astype(np.int64), np.maximum(last - 1, 0))
+    corners = np.array(list(np.ndindex(2, 2, 2)))
+    voxels = np.minimum(first[:, None] + corners, last)
+    weights = np.where(corners, (place - first)[:, None], 1 - (place - first)[:, None]).prod(axis=2)
+    signed = _signed_distance(mask, voxels.reshape(-1, 3), lungs.grid.spacing)
+    return np.asarray((weights * signed.reshape(weights.shape)).sum(axis=1))
+
+
+def _signed_distance(mask: Array, voxels: Array, spacing: tuple[float, float, float]) -> Array:
+    """Return the distance of voxels to the border of a mask, positive inside.
+
+    Notes
+    -----
+    The nearest voxel on the other side of the border has a face in common with this side: only
+    such voxels are searched. Distances are to its centre; the border lies half a voxel before it.
+    """
+    border = _beside_border(mask)
+    half, step = min(spacing) / 2, np.array(spacing)
+    within, at = mask[tuple(border.T)], mask[tuple(voxels.T)]
+    distances = np.empty(len(voxels))
+    for side in (False, True):
+        near, _ = cKDTree(border[within != side] * step).query(voxels[at == side] * step)
+        distances[at == side] = near - half if side else half - near
+    return distances
+
+
+def _beside_border(mask: Array) -> Array:
+    """Return the voxels, (n, 3), that have a face in common with one on the other side."""
+    found = []
+    for axis in range(mask.ndim):
+        both = np.moveaxis(mask, axis, 0)
+        low = np.argwhere(np.moveaxis(both[1:] != both[:-1], 0, axis))
+        found += [low, low + np.eye(mask.ndim, dtype=np.int64)[axis]]
+    return np.concatenate(found)
