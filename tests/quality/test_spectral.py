@@ -32,6 +32,21 @@ def test_the_ndvi_rmse_is_that_of_the_users_guide(seed):
     np.testing.assert_allclose(spectral.ndvi(before), guide(before), atol=1e-6)
 
 
+def test_the_ndvi_of_bright_pixels_leaves_out_what_is_dark_in_the_reference():
+    after, before = (np.full((4, 2, 2), 0.2) for _ in range(2))
+    after[3] += 0.1
+    # (0.3 - 0.2) / 0.5
+    assert spectral.bright_ndvi_rmse(after, before) == pytest.approx(0.2)
+    before[:, 0] = 0.04
+    assert spectral.ndvi_rmse(after, before) == pytest.approx(0.2)
+    after[2, 0] = 0
+    assert spectral.ndvi_rmse(after, before) == pytest.approx(math.sqrt((1 + 0.04) / 2))
+    assert spectral.bright_ndvi_rmse(after, before) == pytest.approx(0.2)
+    assert spectral.bright_ndvi_rmse(after, before * 0.1) is None
+    # a pixel that is dark in the image alone counts
+    assert spectral.bright_ndvi_rmse(before, after) == pytest.approx(math.sqrt((1 + 0.04) / 2))
+
+
 def test_evi_and_its_rmse_are_those_of_the_formula():
     before, after = (each.astype(float) for each in pair(3))
 
@@ -88,7 +103,7 @@ def test_pixels_that_are_not_valid_do_not_count_whatever_they_hold():
     cut = before[:, 5:20, 3:17], after[:, 5:20, 3:17]
     spoiled = after.copy()
     spoiled[:, ~valid] = np.nan
-    measures = ("rmse", "ndvi_rmse", "evi_rmse", "spectral_angle", "band_bias")
+    measures = ("rmse", "ndvi_rmse", "bright_ndvi_rmse", "evi_rmse", "spectral_angle", "band_bias")
     for name in measures:
         measure = getattr(spectral, name)
         assert measure(spoiled, before, valid) == pytest.approx(measure(cut[1], cut[0])), name

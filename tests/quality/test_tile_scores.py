@@ -33,6 +33,8 @@ def test_the_three_comparisons_are_of_the_pairs_that_they_name():
     values = score_tile(refined, source, truth).values
     assert values["preservation", "ndvi_rmse"] == image_metrics.ndvi_rmse(refined, source)
     assert values["accuracy", "ndvi_rmse"] == image_metrics.ndvi_rmse(refined, truth)
+    bright = image_metrics.bright_ndvi_rmse(refined, truth)
+    assert values["accuracy", "ndvi_rmse_bright"] == bright
     assert values["accuracy_input", "ndvi_rmse"] == image_metrics.ndvi_rmse(source, truth)
     assert values["accuracy", "edge_correlation"] == image_metrics.edge_correlation(
         refined[3], truth[3]

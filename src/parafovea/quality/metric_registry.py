@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from parafovea.quality.tiles.targets import TARGETS
+from parafovea.quality.tiles.targets import BRIGHT, TARGETS
 
 #: Stands for the name of a class or a band in the name of a metric, and in its words.
 PLACE = "{}"
@@ -306,6 +306,15 @@ _COMPARED: Mapping[str, tuple[str, str]] = {
 _MEASURES: Mapping[str, Description] = {
     "ndvi_rmse": Description(
         "NDVI RMSE", "", "Root mean squared difference of the NDVI of", 0.0, 2.0, "lower"
+    ),
+    "ndvi_rmse_bright": Description(
+        "NDVI RMSE of bright pixels",
+        "",
+        "Root mean squared difference of the NDVI, where red and near infrared of the second add "
+        f"up to {BRIGHT:g} or more, of",
+        0.0,
+        2.0,
+        "lower",
     ),
     "edge_correlation": Description(
         "NIR edge correlation",

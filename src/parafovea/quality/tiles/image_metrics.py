@@ -11,6 +11,7 @@ from skimage.metrics import structural_similarity
 from skimage.registration import phase_cross_correlation
 
 from parafovea.formats.bands import OPTICAL
+from parafovea.quality.tiles.targets import BRIGHT
 
 Array = np.ndarray[Any, Any]
 
@@ -170,6 +171,12 @@ def squared_error(image: Array, reference: Array, valid: Array | None = None) ->
 def ndvi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
     """Return the RMSE of the NDVI; see `ndvi` and `rmse`."""
     return rmse(ndvi(image), ndvi(reference), valid)
+
+
+def bright_ndvi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the RMSE of the NDVI over the bright pixels of the reference; see `BRIGHT`."""
+    bright = np.asarray(reference[RED], float) + np.asarray(reference[NIR], float) >= BRIGHT
+    return ndvi_rmse(image, reference, bright if valid is None else bright & valid)
 
 
 def evi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:

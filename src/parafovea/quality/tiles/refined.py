@@ -24,6 +24,7 @@ COMPARISONS = ("preservation", "accuracy", "accuracy_input")
 #: Metrics of a tile in each comparison; lengths in pixels, angles in degrees.
 MEASURES: tuple[Path, ...] = (
     ("ndvi_rmse",),
+    ("ndvi_rmse_bright",),
     ("edge_correlation",),
     ("edge_displacement",),
     ("evi_rmse",),

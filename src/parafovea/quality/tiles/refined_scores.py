@@ -119,6 +119,7 @@ def _compared(
     bias = image_metrics.band_bias(image, reference, valid)
     found: list[tuple[Path, float | None]] = [
         (("ndvi_rmse",), image_metrics.ndvi_rmse(image, reference, valid)),
+        (("ndvi_rmse_bright",), image_metrics.bright_ndvi_rmse(image, reference, valid)),
         (("edge_correlation",), image_metrics.edge_correlation(*bands, valid)),
         (("edge_displacement",), image_metrics.edge_displacement(*bands, valid)),
         (("evi_rmse",), image_metrics.evi_rmse(image, reference, valid)),

@@ -32,8 +32,13 @@ class Target:
         return f"{self.sign} {self.bound:g}"
 
 
+#: Smallest sum of red and near infrared of a bright pixel. Errors of both are divided by it in the
+#: NDVI, so that the index of a darker pixel, as of clear water, is mostly noise.
+BRIGHT = 0.1
+
 TARGETS: Mapping[str, Target] = {
     "ndvi_rmse": Target("<", 0.05),
+    "ndvi_rmse_bright": Target("<", 0.05),
     "edge_correlation": Target(">", 0.90),
     "edge_displacement": Target("≤", 2),
 }

@@ -27,6 +27,7 @@ from parafovea.storage.layout import SampleResults
 #: A tile's metrics in the order of the report's table.
 MEASURES = (
     "ndvi_rmse",
+    "ndvi_rmse_bright",
     "edge_correlation",
     "edge_displacement",
     "evi_rmse",
