@@ -69,7 +69,7 @@ def test_saving_replaces_a_folder_whole_and_keeps_it_when_it_fails(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(model_folder, "save_file", fail)
+    monkeypatch.setattr(model_folder, "write_weights", fail)
     with pytest.raises(OSError, match="disk full"):
         tiny_model(model, tiny_recipe(), name="third")
     assert load_model(model)[0].name == "second"

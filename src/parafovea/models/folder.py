@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from parafovea.errors import ModelError, shown
 from parafovea.models.model_json import read_spec, require_replaceable
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.weights_file import write_weights
 from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec
@@ -207,7 +208,7 @@ def save_model(
         raise ModelError(f"{folder} is not written: {problem}, and so would be every prediction")
     with replacing(folder) as partial:
         partial.mkdir()
-        save_file(tensors, partial / WEIGHTS)
+        write_weights(tensors, partial / WEIGHTS)
         written = spec.model_copy(update={"weights_sha256": file_sha256(partial / WEIGHTS)})
         text = json.dumps(written.model_dump(mode="json"), indent=2)
         (partial / CARD).write_text(text + "\n", encoding="utf-8")

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from parafovea.errors import ModelError, shown
@@ -18,6 +17,7 @@ from parafovea.models.networks.monai_network import (
     with_shared,
     without_shared,
 )
+from parafovea.models.weights_file import write_weights
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.upstream.networks.state_files import StateFile
 from parafovea.upstream.networks.stated import Found, Stated
@@ -83,7 +83,7 @@ def monai_found(
         for key, each in without_shared(module, tensors).items()
     }
     path = scratch / NETWORK_FILES["monai"]
-    save_file(kept, path)
+    write_weights(kept, path)
     facts = _facts(module, name, arguments)
     if options.dimensions is not None and options.dimensions != facts["dimensions"]:
         raise ModelError(

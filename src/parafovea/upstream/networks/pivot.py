@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from parafovea.errors import ModelError, shown
 from parafovea.kinds import Kind, kind_named
 from parafovea.models.networks.pivot_network import HEADS, PivotShape, build
+from parafovea.models.weights_file import write_weights
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.settings.recipe import DEFAULT_KIND
 from parafovea.upstream.networks.state_files import StateFile, read_state_file
@@ -62,7 +61,7 @@ def read_pivot(path: Path, stated: Stated, scratch: Path) -> Found:
         if name in wanted
     }
     target = scratch / NETWORK_FILES["pivot"]
-    save_file(kept, target)
+    write_weights(kept, target)
     kind = stated.kind or ("detection" if "center" in shape.heads else DEFAULT_KIND)
     output = _output(kind_named(kind))
     entry = stated.entry if stated.entry is not None else output.get("entry", HEADS[0])
