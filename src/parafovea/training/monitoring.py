@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -57,7 +58,8 @@ def draw_curve(history: pd.DataFrame, path: Path, *, title: str, loss: str, scor
     Parameters
     ----------
     history : DataFrame
-        A row per validation: step, loss, the mean score, and the scores that it averages.
+        A row per validation: step, loss, the score, and further scores, of which it is the mean or
+        with which it is to be compared.
     path : Path
         PNG to write; the same bytes for the same history.
     title : str
@@ -69,9 +71,16 @@ def draw_curve(history: pd.DataFrame, path: Path, *, title: str, loss: str, scor
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot(history["step"], history["loss"], color="#0072B2", marker="o", markersize=3)
-    left.set(xlabel="step", ylabel=f"training loss ({loss})", ylim=(0, None))
+    left.set(xlabel="step", ylabel=f"training loss ({loss})")
+    if (history["loss"] >= 0).all():  # an expected error may be rewarded by less than nothing
+        left.set_ylim(0, 1.05 * history["loss"].max() or 1)
     colours = ["#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-    mean, *parts = history.columns[2:]
+    chosen, *parts = history.columns[2:]
+    label = score
+    if parts and np.allclose(history[parts].mean(axis=1), history[chosen], equal_nan=True):
+        label = "mean"
+    if len(parts) == 1 and label == "mean":
+        label = parts.pop().removeprefix("iou.")
     for index, column in enumerate(parts):
         right.plot(
             history["step"],
@@ -80,9 +89,12 @@ def draw_curve(history: pd.DataFrame, path: Path, *, title: str, loss: str, scor
             label=column.removeprefix("iou."),
             linewidth=1.2,
         )
-    right.plot(history["step"], history[mean], color="black", label="mean", linewidth=2)
-    right.set(xlabel="step", ylabel=f"validation {score}", ylim=(0, 1))
-    right.legend(frameon=False, loc="lower right")
+    right.plot(history["step"], history[chosen], color="black", label=label, linewidth=2)
+    right.set(xlabel="step", ylabel=f"validation {score}")
+    scores = history[[chosen, *parts]]
+    if not ((scores < 0) | (scores > 1)).any(axis=None):
+        right.set_ylim(0, 1)
+    right.legend(frameon=False, loc="best")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
