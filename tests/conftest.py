@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
+from hypothesis import settings
 
 from parafovea.config.loading import read_project
 from parafovea.config.project import Project
 from parafovea.errors import ParafoveaError, describe
+
+# by default an example that takes 0.2 s is a failure, which says how busy the machine is
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 CLASSES = ["background", "mitochondrion", "nucleus"]
 

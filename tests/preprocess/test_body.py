@@ -133,6 +133,13 @@ def test_the_distance_to_the_border_is_that_of_a_distance_transform(spacing):
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("lung", [True, False])
+def test_without_a_border_there_is_no_distance(lung):
+    grid = Grid((4, 5, 6), (2.0, 2.0, 2.0), unit="millimeter")
+    depth = border_distance(CoarseArray(np.full(grid.shape, lung), grid), np.zeros((2, 3)))
+    assert np.isnan(depth).all()
+
+
 def test_where_the_picture_ends_is_no_border():
     grid = Grid((20, 20, 20), (2.0, 2.0, 2.0), unit="millimeter")
     half = np.zeros(grid.shape, bool)

@@ -125,18 +125,22 @@ def border_distance(lungs: CoarseArray, points: Array) -> Array:
     -------
     (n,) float64
         Signed distance in millimetres: positive inside, negative outside, accurate to about one
-        and a half voxels of the mask. The edge of the volume is not a border.
+        and a half voxels of the mask. The edge of the volume is not a border; NaN where there is
+        none, as in a part of a scan that is all lung.
     """
     if not len(points):
         return np.zeros(0)
     mask = np.pad(lungs.values, 1, mode="edge")
+    if mask.all() or not mask.any():
+        return np.full(len(points), np.nan)
     place = (points - np.array(lungs.grid.origin)) / np.array(lungs.grid.spacing) + 1
     last = np.array(mask.shape) - 1
     place = np.clip(place, 0, last)
-    first = np.minimum(place.astype(np.int64), np.maximum(last - 1, 0))
+    first = np.minimum(place.astype(np.int64), last - 1)
     corners = np.array(list(np.ndindex(2, 2, 2)))
-    voxels = np.minimum(first[:, None] + corners, last)
-    weights = np.where(corners, (place - first)[:, None], 1 - (place - first)[:, None]).prod(axis=2)
+    voxels = first[:, None] + corners
+    share = (place - first)[:, None]
+    weights = np.where(corners, share, 1 - share).prod(axis=2)
     signed = _signed_distance(mask, voxels.reshape(-1, 3), lungs.grid.spacing)
     return np.asarray((weights * signed.reshape(weights.shape)).sum(axis=1))
 

@@ -190,7 +190,7 @@ def describe_nodules(
     positions = space.world_of_grid(centres, heatmap)
     voxels = space.nearest_voxel(positions)
     world = np.array([heatmap.world(centre) for centre in centres])
-    depths = None if lungs is None else border_distance(lungs, world)
+    depths = np.full(len(world), np.nan) if lungs is None else border_distance(lungs, world)
     found = []
     for row, nodule in enumerate(nodules):
         extent = nodule.extent
@@ -201,7 +201,7 @@ def describe_nodules(
             std_intensity=rounded_length(extent.deviation),
             sphericity=rounded_length(form.sphericity),
             longest_axial_diameter_mm=rounded_length(form.axial_diameter) or None,
-            lung_border_distance_mm=None if depths is None else rounded_length(depths[row]),
+            lung_border_distance_mm=None if np.isnan(depths[row]) else rounded_length(depths[row]),
         )
         x, y, z = (rounded_length(v) for v in positions[row])
         i, j, k = (int(v) for v in voxels[row])
