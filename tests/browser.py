@@ -15,6 +15,14 @@ import aiohttp
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
+#: What Chromium answers to a question that it was asked while another page took its place.
+REPLACED = ("Inspected target navigated or closed", "Execution context was destroyed")
+
+
+class ReplacedError(AssertionError):
+    """The page was replaced by another one before it could answer."""
+
+
 class Page:
     """One open page.
 
@@ -39,6 +47,8 @@ class Page:
             if "method" in message:
                 self._note(message["method"], message["params"])
             if message.get("id") == self._number:
+                if message.get("error", {}).get("message", "").startswith(REPLACED):
+                    raise ReplacedError(message)
                 assert "error" not in message, message
                 return message["result"]
 
@@ -59,11 +69,12 @@ class Page:
         return found["result"].get("value")
 
     async def until(self, expression: str, seconds: float = 60) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true, on this page or on the one that takes its place."""
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            if await self.ask(f"Boolean({expression})"):
-                return
+            with contextlib.suppress(ReplacedError):
+                if await self.ask(f"Boolean({expression})"):
+                    return
             await asyncio.sleep(0.1)
         raise AssertionError(f"{expression} did not come true in {seconds} s: {self.problems}")
 
