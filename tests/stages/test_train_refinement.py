@@ -225,5 +225,10 @@ def test_warps_that_would_blur_the_truth_are_refused(recipe: Recipe) -> None:
         )
 
 
+def test_the_dice_of_a_batch_is_refused_for_bands(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match="batch_dice is for segmentations, not for a refinement"):
+        TrainingSettings(recipe=recipe, samples=("a",), validation=("b",), batch_dice=True)
+
+
 def test_the_psnr_is_that_of_a_range_of_one() -> None:
     assert psnr(0.01) == pytest.approx(20.0)

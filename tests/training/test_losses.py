@@ -1,14 +1,17 @@
-"""The loss of heatmaps: least at the target, and small findings count."""
+"""Losses: least at the target, and small findings count."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from tiny_sample import tiny_recipe, tiny_spec
 
 from parafovea.geometry.grid import Grid
+from parafovea.settings.training import TrainingSettings
 from parafovea.training.heatmap_truth import FULL, Findings, heatmap
 from parafovea.training.losses import HeatmapLoss, harm, surprise
+from parafovea.training.objectives.segmentation import SegmentationObjective
 
 GRID = Grid((32, 32, 32), (2.0, 2.0, 2.0), unit="millimeter")
 
@@ -76,3 +79,29 @@ def test_the_expected_error_that_surprises_least_is_that_of_the_errors() -> None
     wrong = torch.from_numpy(np.random.default_rng(1).normal(0, 0.03, 4000).astype(np.float32))
     expected = {size: float(surprise(wrong, torch.tensor(size))) for size in (0.01, 0.03, 0.1)}
     assert min(expected, key=lambda size: expected[size]) == 0.03
+
+
+def dice_of(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    common, total = float((found * wanted).sum()), float(found.sum() + wanted.sum())
+    return 2 * common / total
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_the_dice_of_a_class_is_that_of_each_window_or_of_all(batch_dice: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    wanted = torch.zeros((2, 1, 8, 8), dtype=torch.int64)
+    wanted[0, 0, :5] = 1
+    wanted[1, 0, 0, 0] = 1
+    logits = torch.randn((2, 2, 8, 8), generator=rng)
+    found, true = logits.softmax(dim=1)[:, 1], wanted[:, 0].float()
+    if batch_dice:
+        dice = dice_of(found, true)
+    else:
+        dice = sum(dice_of(*pair) for pair in zip(found, true, strict=True)) / 2
+    entropy = torch.nn.functional.cross_entropy(logits, wanted[:, 0])
+    recipe = tiny_recipe()
+    settings = TrainingSettings(
+        recipe=recipe, samples=("a",), validation=("a",), batch_dice=batch_dice
+    )
+    loss = SegmentationObjective(tiny_spec(recipe), {}, settings).loss(logits, wanted)
+    assert float(loss) == pytest.approx(1 - dice + float(entropy), abs=1e-4)

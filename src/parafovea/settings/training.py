@@ -88,6 +88,11 @@ class TrainingSettings(Strict):
         description="Detection only: share of the other windows that contain a voxel of the body; "
         "the rest is placed anywhere.",
     )
+    batch_dice: bool = Field(
+        False,
+        description="Segmentation only: compute the Dice of a class over all windows of a step "
+        "together instead of over each. A window with a few voxels of a class then matters less.",
+    )
     validate_every: PositiveInt = Field(100, description="Steps between validations.")
     augmentation: AugmentationSettings = AugmentationSettings()
     seed: int = Field(0, ge=0, description="Seed of the initial weights and all random choices.")
@@ -112,6 +117,13 @@ class TrainingSettings(Strict):
                 f"models of kind {self.recipe.kind} cannot be trained here: leave `training` out "
                 "and name a model folder that is trained"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _measures_classes(self) -> TrainingSettings:
+        kind = kind_named(self.recipe.kind)
+        if self.batch_dice and not kind.exclusive:
+            raise ValueError(f"batch_dice is for segmentations, not for a {kind.name}: remove it")
         return self
 
     @model_validator(mode="after")

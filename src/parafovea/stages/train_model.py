@@ -218,7 +218,7 @@ def train_model(
     spec = _new_spec(name, learn, settings)
     first = None if settings.start is None else read_spec(Path(settings.start))
     folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check], first)
-    aim = learned(spec, {sample.name: sample.truth for sample in check})
+    aim = learned(spec, {sample.name: sample.truth for sample in check}, settings)
     network = FusedUNet.from_spec(spec)
     if settings.start is None or not take_weights(network, spec, Path(settings.start)):
         aim.start(network)

@@ -35,11 +35,18 @@ class SegmentationLoss(nn.Module):
     """Dice plus cross-entropy of mutually exclusive classes, the background left out of the Dice.
 
     Unlabelled voxels (`IGNORED`) add nothing: they count as background that was found for certain.
+
+    Parameters
+    ----------
+    batch_dice : bool
+        Whether a class has one Dice over all windows, or the mean of one for each window.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, batch_dice: bool = False) -> None:
         super().__init__()
-        self.dice_and_entropy = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self.dice_and_entropy = DiceCELoss(
+            include_background=False, to_onehot_y=True, softmax=True, batch=batch_dice
+        )
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch.

@@ -24,6 +24,7 @@ from parafovea.quality.detections.detector_score import evaluate_detections
 from parafovea.quality.detections.tables import COORDINATES
 from parafovea.settings.postprocess import PeakSettings
 from parafovea.settings.recipe import ModelSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.storage.store import Stored
 from parafovea.training.heatmap_truth import FULL, HeatmapTruth
 from parafovea.training.losses import HeatmapLoss
@@ -53,6 +54,8 @@ class DetectionObjective:
         Description of the model to train.
     validation : mapping of str to HeatmapTruth
         Truths of the validation samples by name; their heatmaps are held in memory.
+    settings : TrainingSettings, optional
+        Settings of the training; without them, the objective is for `volume_scores`.
 
     Raises
     ------
@@ -64,9 +67,14 @@ class DetectionObjective:
     score_name: ClassVar[str] = "score"
     score: ClassVar[str] = "validation_score"
 
-    unused_settings: ClassVar[frozenset[str]] = frozenset()
+    unused_settings: ClassVar[frozenset[str]] = frozenset({"batch_dice"})
 
-    def __init__(self, spec: ModelSpec, validation: Mapping[str, HeatmapTruth]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        validation: Mapping[str, HeatmapTruth],
+        settings: TrainingSettings | None = None,
+    ) -> None:
         self._spec = spec
         self._truths = list(validation.values())
         self._loss: nn.Module = HeatmapLoss()

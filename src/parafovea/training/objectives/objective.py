@@ -11,6 +11,7 @@ from parafovea.formats import Source
 from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.storage.store import Stored
 from parafovea.training.training_truth import TrainingTruth, TrainingWindow
 
@@ -26,6 +27,8 @@ class Objective(Protocol):
         Description of the model to train.
     validation : mapping of str to TrainingTruth
         Truths of the validation samples, from `open_truth`, by name.
+    settings : TrainingSettings, optional
+        Settings of the training; without them, the objective is for `volume_scores`.
 
     Attributes
     ----------
@@ -42,7 +45,12 @@ class Objective(Protocol):
     score: ClassVar[str]
     unused_settings: ClassVar[frozenset[str]]
 
-    def __init__(self, spec: ModelSpec, validation: Mapping[str, Any]) -> None: ...
+    def __init__(
+        self,
+        spec: ModelSpec,
+        validation: Mapping[str, Any],
+        settings: TrainingSettings | None = None,
+    ) -> None: ...
 
     @staticmethod
     def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> TrainingTruth:

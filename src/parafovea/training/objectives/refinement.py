@@ -18,6 +18,7 @@ from parafovea.models.correction import corrections, place_mean
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.quality.tiles.image_metrics import psnr_of, vegetation_index
 from parafovea.settings.recipe import ModelSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.storage.store import Stored
 from parafovea.training.band_truth import BandTruth
 from parafovea.training.losses import RefinementLoss, harm, surprise
@@ -46,15 +47,22 @@ class RefinementObjective:
         Description of the model to train.
     validation : mapping of str to BandTruth
         Truths of the validation samples by name.
+    settings : TrainingSettings, optional
+        Settings of the training; without them, the objective is for `volume_scores`.
     """
 
     loss_name: ClassVar[str] = "L1 + edges + NDVI"
     score_name: ClassVar[str] = "PSNR [dB]"
     score: ClassVar[str] = "validation_psnr"
 
-    unused_settings: ClassVar[frozenset[str]] = frozenset({"body"})
+    unused_settings: ClassVar[frozenset[str]] = frozenset({"body", "batch_dice"})
 
-    def __init__(self, spec: ModelSpec, validation: Mapping[str, BandTruth]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        validation: Mapping[str, BandTruth],
+        settings: TrainingSettings | None = None,
+    ) -> None:
         self._spec = spec
         self._truths = list(validation.values())
         self._loss: nn.Module = RefinementLoss(spec.classes)

@@ -17,6 +17,7 @@ from parafovea.quality.segmentation.comparison import prediction_confusion
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
 from parafovea.quality.truth_on_grid import IGNORED
 from parafovea.settings.recipe import ModelSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.storage.store import Stored
 from parafovea.training.class_truth import ClassTruth
 from parafovea.training.losses import SegmentationLoss
@@ -33,6 +34,8 @@ class SegmentationObjective:
         Description of the model to train.
     validation : mapping of str to ClassTruth
         Truths of the validation samples by name.
+    settings : TrainingSettings, optional
+        Settings of the training; without them, the objective is for `volume_scores`.
     """
 
     loss_name: ClassVar[str] = "Dice + cross-entropy"
@@ -41,10 +44,15 @@ class SegmentationObjective:
 
     unused_settings: ClassVar[frozenset[str]] = frozenset({"body"})
 
-    def __init__(self, spec: ModelSpec, validation: Mapping[str, ClassTruth]) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        validation: Mapping[str, ClassTruth],
+        settings: TrainingSettings | None = None,
+    ) -> None:
         self._spec = spec
         self._truths = list(validation.values())
-        self._loss = SegmentationLoss()
+        self._loss = SegmentationLoss(batch_dice=settings is not None and settings.batch_dice)
         self._confusion = self._none()
 
     def _none(self) -> NDArray[np.int64]:
