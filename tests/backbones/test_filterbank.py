@@ -65,7 +65,7 @@ def test_announced_channels_are_those_computed(dimensions):
     spacing=st.sampled_from([(1.0, 1.0, 1.0), (4.0, 1.0, 1.0), (40.0, 4.0, 4.0)]),
     cut=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
 )
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 def test_tiles_with_halo_equal_the_whole_volume(dimensions, stride, spacing, cut):
     backbone = bank(spacing, dimensions, scales=[1, 2], stride=stride)
     volume = CELLS[:24, :30, :36]

@@ -27,7 +27,7 @@ def test_smoothing_is_that_of_scipy(sigma):
 
 
 @given(st.floats(0.0, 20.0))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_gaussian_weights_are_symmetric_and_sum_to_one(sigma):
     taps = gaussian_taps(sigma)
     assert len(taps) == 2 * gaussian_radius(sigma) + 1
@@ -57,7 +57,7 @@ def _symmetric(seed, size, rank):
 
 
 @given(seed=st.integers(0, 1000), size=st.sampled_from([2, 3]), rank=st.integers(1, 3))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_closed_form_eigenvalues_are_those_of_lapack(seed, size, rank):
     matrices = _symmetric(seed, size, rank)
     rows, columns = np.triu_indices(size)

@@ -30,7 +30,7 @@ def test_one_slow_round_does_not_change_the_ratio():
     assert Ratio.of([2.0, 20.0, 2.0], [1.0, 1.0, 1.0]).value == 2.0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(positive, positive), min_size=1, max_size=7))
 def test_a_ratio_is_taken_within_each_round_and_lies_in_its_spread(pairs):
     slow, fast = zip(*pairs, strict=True)

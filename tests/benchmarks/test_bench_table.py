@@ -107,7 +107,7 @@ def test_json_holds_machine_settings_and_every_row_with_its_verdict(tmp_path):
     assert (second["value"], second["limit"], second["passed"]) == (None, None, None)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(-1e300, 1e300))
 def test_any_number_fits_in_its_column_and_keeps_its_size(value):
     text = formatted(value, "")

@@ -128,7 +128,7 @@ def test_a_missing_sheet_and_one_that_is_no_text_are_readable_errors(tmp_path):
 CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=8)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(rows=st.lists(st.tuples(st.from_regex(FOLDER, fullmatch=True), CELLS, CELLS), max_size=5))
 def test_a_sheet_is_read_as_written_or_refused_with_its_path(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("sheet") / "samples.tsv"

@@ -32,7 +32,7 @@ def stream(request, tmp_path_factory):
         yield Inflated(str(path), len(HEAD))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(start=st.integers(0, len(DATA)), size=st.integers(0, 100_000))
 def test_any_part_is_the_same_part_of_the_whole(stream, start, size):
     size = min(size, len(DATA) - start)

@@ -103,7 +103,7 @@ def test_members_of_a_zip_are_never_written_whatever_their_names_are(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_box_is_the_same_part_of_the_whole(data, tmp_path_factory):
     source = _boxes_source(tmp_path_factory)

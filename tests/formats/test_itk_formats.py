@@ -81,7 +81,7 @@ def stored(request, tmp_path_factory):
     return open_source(path)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_box_of_a_compressed_file_is_the_same_part_of_the_whole(stored, data):
     pairs = [

@@ -88,7 +88,7 @@ def test_words_of_tiles_may_stand_in_a_sidecar(tmp_path):
     assert parse_metadata("about.yaml", folder=tmp_path) == words
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.tuples(positive, positive, positive), st.sampled_from(sorted(METRES)))
 def test_words_and_sidecars_say_the_same(spacing, unit):
     words = f"spacing={','.join(map(repr, spacing))} unit={unit}"

@@ -55,7 +55,7 @@ def scan(request, tmp_path_factory):
     return open_source(_write(tmp_path_factory.mktemp("nifti") / request.param))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.data())
 def test_any_box_is_the_same_part_of_the_whole(scan, data):
     pairs = [
@@ -271,7 +271,7 @@ def test_two_placements_in_one_file_are_refused(tmp_path):
     np.testing.assert_allclose(open_source(str(tmp_path / "b.nii")).affine, moved, rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(turn=st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1))
 def test_a_rounded_quaternion_is_no_second_placement(tmp_path_factory, turn):
     affine = np.eye(4)

@@ -56,9 +56,7 @@ NEAR_A_HALF_TURN = np.array(
 )
 
 
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(affine=affines())
 def test_every_voxel_of_a_large_scan_is_within_a_hundredth_voxel_of_its_place(tmp_path, affine):
     path = tmp_path / "a.nii"
@@ -161,9 +159,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "a.nii.gz").read_bytes() == b"before"
 
 
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(affine=affines(), angle=st.sampled_from([0.0, 1e-4, 1e-3, 0.03]))
 @example(affine=NEAR_A_HALF_TURN, angle=0.0)
 def test_sform_and_qform_are_both_set_and_mean_the_same(tmp_path, affine, angle):

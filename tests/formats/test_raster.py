@@ -59,7 +59,7 @@ def test_a_mosaic_says_what_it_is_without_reading_pixels(mosaic):
     assert (raster.dtype, raster.block) == (np.uint16, (64, 128))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_any_window_is_that_part_of_the_whole(mosaic, data):
     path, reflectance, valid = mosaic

@@ -13,14 +13,14 @@ from parafovea.formats.slice_names import Gap, gaps, in_order
 NM = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 10**6), unique=True, min_size=2))
 def test_slices_sort_by_their_numbers(numbers):
     names = [f"slice{n}.tif" for n in numbers]
     assert in_order(names, "raw") == [f"slice{n}.tif" for n in sorted(numbers)]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(-100, 100), unique=True, min_size=2), st.sampled_from([1, 0.25, 0.1]))
 def test_signs_and_decimals_are_parts_of_numbers(steps, step):
     values = sorted(n * step for n in steps)

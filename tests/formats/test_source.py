@@ -30,7 +30,7 @@ from parafovea.geometry.grid import Box, Grid
 SPAN = st.tuples(st.integers(-7, 9), st.integers(-7, 9)).map(lambda ends: slice(*ends))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.sampled_from(list(itertools.permutations(range(4), 3))),
     st.tuples(SPAN, SPAN, SPAN),

@@ -57,7 +57,7 @@ def stack(request, tmp_path_factory):
     return open_source(_write(path, **layouts[request.param]), metadata=NM)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_box_is_the_same_part_of_the_whole(stack, data):
     pairs = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from parafovea.errors import GridError
 from parafovea.geometry.grid import Box, Grid
 
-quick = settings(deadline=None, max_examples=30)
+quick = settings(max_examples=30)
 shapes = st.tuples(*[st.integers(1, 40)] * 3)
 corners = st.tuples(*[st.integers(-20, 20)] * 3)
 spacings = st.tuples(*[st.floats(0.1, 50)] * 3)

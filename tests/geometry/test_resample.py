@@ -14,7 +14,7 @@ from parafovea.geometry import resample
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import read_reflected, reflected_indices, resample_box
 
-quick = settings(deadline=None, max_examples=30)
+quick = settings(max_examples=30)
 spacings = st.tuples(*[st.floats(0.3, 4)] * 3)
 shapes = st.tuples(*[st.integers(1, 14)] * 3)
 

@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -34,7 +34,6 @@ def affines(draw):
 indices = arrays(np.float64, (5, 3), elements=floats(-100, 600))
 
 
-@settings(deadline=None)
 @given(affine=affines(), index=indices)
 def test_every_conversion_is_undone_by_its_counterpart(affine, index):
     space = ScanSpace(GRID, affine)
@@ -48,7 +47,6 @@ def test_every_conversion_is_undone_by_its_counterpart(affine, index):
     np.testing.assert_allclose(space.voxel_of_world(world), there, rtol=0, atol=1e-7)
 
 
-@settings(deadline=None)
 @given(affine=affines(), index=indices)
 def test_the_world_is_the_one_of_itk_and_nibabel(affine, index):
     image = SimpleITK.Image([60, 50, 40], SimpleITK.sitkUInt8)

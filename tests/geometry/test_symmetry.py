@@ -15,7 +15,7 @@ from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.symmetry import IDENTITY, STEPS, Symmetry, check_views, require_fit
 from parafovea.storage.store import Turned, open_stored
 
-quick = settings(deadline=None, max_examples=50)
+quick = settings(max_examples=50)
 symmetries = st.lists(st.sampled_from(sorted(STEPS)), max_size=4).map(
     lambda steps: Symmetry.named("+".join(steps))
 )

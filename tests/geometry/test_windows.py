@@ -13,7 +13,7 @@ from parafovea.errors import GridError
 from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout, axis_starts
 
-quick = settings(deadline=None, max_examples=30)
+quick = settings(max_examples=30)
 layouts = st.builds(
     lambda shape, window, overlap: Layout.regular(shape, window, overlap=overlap),
     st.tuples(*[st.integers(1, 30)] * 3),

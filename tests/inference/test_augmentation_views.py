@@ -82,7 +82,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 sizes = st.sampled_from([16, 32, 48])
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     shape=st.tuples(st.sampled_from([16, 24]), sizes, sizes),
     stride=st.sampled_from([1, 3, 5]),
@@ -103,7 +103,7 @@ def test_the_prediction_of_a_turned_volume_is_the_turned_prediction(
             np.testing.assert_allclose(found, turn.turned(plain), atol=1e-5)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(
     shape=st.tuples(*[st.integers(4, 16).map(lambda half: 2 * half)] * 3),
     views=st.sampled_from([["flip_z"], FLIPS, TURNS, ["rotate_90_xz+rotate_90_xz"]]),

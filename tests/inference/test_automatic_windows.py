@@ -17,7 +17,7 @@ from parafovea.inference.window_plan import planned_layout, window_bytes
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 
-quick = settings(deadline=None, max_examples=60)
+quick = settings(max_examples=60)
 SPEC = tiny_spec(tiny_recipe(context=False))
 PLAIN = SPEC.model_dump(include=set(Recipe.model_fields))
 AUTO = InferenceSettings()

@@ -51,7 +51,7 @@ def test_importance_maps_have_their_golden_values(
     assert found == pytest.approx([corner, face, centre, total], rel=5e-6)  # six digits
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from(MODES), st.tuples(*[st.integers(1, 24)] * 3))
 def test_every_map_is_positive_and_symmetric(
     mode: BlendingMode, shape: tuple[int, int, int]
@@ -95,7 +95,7 @@ def test_fixed_weights_differ_by_less_than_a_ten_thousandth(mode: BlendingMode) 
     np.testing.assert_allclose(fixed_weights(weights) / 2.0**WEIGHT_BITS, weights, rtol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 200), st.integers(0, 1000))
 def test_normalized_sums_are_the_weighted_mean(windows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -51,7 +51,7 @@ def drawn_windows(layout: Layout, part: Box, seed: int) -> list[tuple[Box, NDArr
     return [(box, rng.integers(0, 2**48, (2, *box.shape))) for box in boxes]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.tuples(st.integers(2, 10), st.integers(4, 20), st.integers(4, 20)),
     st.tuples(st.integers(3, 6), st.integers(5, 12), st.integers(5, 12)),
@@ -75,7 +75,7 @@ def test_windows_that_come_part_by_part_give_the_bits_of_the_plain_sum(
     np.testing.assert_array_equal(summed(layout, parts, drawn), plain)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.floats(0, 1), st.integers(1, 2))
 def test_windows_that_are_left_out_add_nothing_and_nobody_waits_for_them(
     seed: int, share: float, views: int

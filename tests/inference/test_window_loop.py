@@ -37,7 +37,7 @@ def predictor_for(recipe_spec: object, batch_size: int = 1) -> Predictor:
     return Predictor(network, device=CPU, dtype=torch.float32, batch_size=batch_size)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.tuples(*[st.integers(0, 4)] * 3), st.tuples(*[st.integers(0, 8)] * 3))
 def test_columns_hold_every_window_of_a_shard_once(
     start: tuple[int, int, int], shape: tuple[int, int, int]

@@ -64,7 +64,7 @@ def test_a_feature_at_a_pixel_does_not_depend_on_the_flat_window_that_reads_it(f
         assert torch.equal(sampled(tokens, sampler, box), whole[(slice(None), *box.slices)])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.tuples(*[st.integers(0, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 3))
 def test_boxes_too_small_for_a_network_agree_to_the_last_digit(
     start: tuple[int, int, int], shape: tuple[int, int, int]
@@ -76,7 +76,7 @@ def test_boxes_too_small_for_a_network_agree_to_the_last_digit(
     torch.testing.assert_close(sampled(tokens, sampler, box), whole, rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.tuples(*[st.floats(1, 5)] * 3),
     st.tuples(*[st.integers(1, 3)] * 3),

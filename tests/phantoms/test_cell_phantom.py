@@ -166,7 +166,7 @@ def test_cytoplasm_lies_between_every_mitochondrion_and_the_nucleus(
         assert away[phantom.classes == MITOCHONDRION].min() > 8
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     shape=st.tuples(*[st.integers(1, 40)] * 3),
     spacing=st.tuples(*[st.sampled_from([0.001, 4.0, 8.0, 16.0, 45.0])] * 3),

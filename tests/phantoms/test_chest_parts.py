@@ -23,7 +23,7 @@ def lattice(shape: tuple[int, int, int], spacing: tuple[float, float, float]) ->
     return Lattice.over(Grid(shape, spacing, unit="millimeter"), length=1.0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     point=st.tuples(*[st.floats(-200, 200)] * 3),
     scale=st.floats(0.7, 1.1),
@@ -83,7 +83,7 @@ def test_a_tree_reaches_every_point_forks_in_two_and_tapers() -> None:
     assert starts == {(40.0, 40.0, -10.0)}
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 1000),
     diameter=st.floats(6, 30),

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_place(
         assert not np.array_equal(values, getattr(other, name))
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6, derandomize=True)
 @given(st.integers(0, SIDE - 9), st.integers(0, SIDE - 9), st.integers(1, 40), st.integers(1, 40))
 def test_any_part_is_the_same_bytes_drawn_alone(
     july: LandscapeView, top: int, left: int, high: int, wide: int

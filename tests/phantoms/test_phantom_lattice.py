@@ -10,7 +10,7 @@ from parafovea.geometry.grid import Box, Grid
 from parafovea_phantoms.lattice import Lattice, random_stream, white_noise
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(*[st.integers(1, 20)] * 3),
     spacing=st.tuples(*[st.sampled_from([1.0, 2.5, 7.0])] * 3),

@@ -41,7 +41,7 @@ class Counter:
         return np.zeros((len(boxes), 1, 1, 1, 1), np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(3, 40), st.integers(3, 24), st.integers(3, 24)),
     window=st.tuples(st.sampled_from([1, 8, 40]), axis, axis),

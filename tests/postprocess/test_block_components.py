@@ -56,7 +56,7 @@ def inside(block, read):
     return checked
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(volumes, tiles, partitions, connectivities)
 def test_components_are_those_of_the_whole_volume_in_scan_order(values, tile, cuts, connectivity):
     found, table = labelled(values, tile, cuts, connectivity)
@@ -68,7 +68,7 @@ def test_components_are_those_of_the_whole_volume_in_scan_order(values, tile, cu
     assert (np.diff(first) > 0).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(volumes, tiles, partitions)
 def test_the_table_measures_each_component(values, tile, cuts):
     found, table = labelled(values, tile, cuts, 26)

@@ -47,7 +47,7 @@ def random_volume(seed, share=0.7, classes=1, shape=(7, 8, 8)):
     return values.astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), tiles, partitions, st.sampled_from([6, 18, 26]))
 def test_holes_of_one_class_are_filled_as_in_the_whole_volume(seed, tile, cuts, connectivity):
     values = random_volume(seed)
@@ -58,7 +58,7 @@ def test_holes_of_one_class_are_filled_as_in_the_whole_volume(seed, tile, cuts, 
     np.testing.assert_array_equal(found > 0, expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), tiles, partitions)
 def test_filling_does_not_depend_on_blocks_where_classes_meet(seed, tile, cuts):
     values = random_volume(seed, share=0.85, classes=2)
@@ -115,7 +115,7 @@ def test_components_below_the_least_size_of_their_class_are_removed(tile):
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1), tiles, partitions, st.sampled_from([6, 18, 26]), st.integers(2, 9)
 )

@@ -42,7 +42,7 @@ def drawn(dtype: str) -> Any:
     return hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=3, max_dims=3, max_side=5))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.one_of(drawn("uint8"), drawn("int8"), drawn("uint16"), drawn("int16"), drawn(">i2")))
 def test_percentiles_of_short_integers_are_numpys_exactly(volume: np.ndarray[Any, Any]) -> None:
     found = scanned(volume)

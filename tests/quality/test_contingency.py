@@ -10,7 +10,7 @@ def as_dict(pairs):
     return {(a, b): n for a, b, n in zip(*columns, strict=True)}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_pairs_of_slabs_add_up_to_the_pairs_of_the_volume(seed, planes):
     first, second = np.random.default_rng(seed).integers(0, 4, (2, 6, 5, 4)).astype(np.uint32)

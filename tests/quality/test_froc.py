@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from luna16_rules import curve, sensitivity
 
@@ -47,7 +47,6 @@ def test_a_threshold_allows_exactly_the_false_positives_of_its_point():
     assert got.threshold_at([1 / 8])[0] == wrong[36]
 
 
-@settings(deadline=None)
 @given(st.lists(level), st.lists(level), st.integers(0, 5), st.integers(1, 9))
 def test_any_curve_is_that_of_one_threshold_after_the_other(hits, wrong, missed, scans):
     truth = [("", p) for p in hits] + [("", None)] * missed

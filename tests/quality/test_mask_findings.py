@@ -25,7 +25,7 @@ def ball(shape, centre, radius):
     return sum(((a - c) * s) ** 2 for a, c, s in terms) <= radius**2
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.floats(-1.5, 1.5),
     st.tuples(*[st.sampled_from([-1, 1])] * 3),

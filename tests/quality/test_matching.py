@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from luna16_rules import match
 
@@ -108,7 +108,6 @@ candidate_rows = st.lists(st.tuples(scan, place, place, place, level), max_size=
 finding_rows = st.lists(st.tuples(scan, place, place, place, st.sampled_from([2.0, 6.0, 9.0])))
 
 
-@settings(deadline=None)
 @given(candidate_rows, finding_rows.filter(bool), finding_rows, st.integers(1, 12))
 def test_any_set_of_scans_is_matched_as_the_rules_say_in_plain_loops(own, true, spared, most):
     spared = [(*row[:4], -1.0 if row[4] == 6 else row[4]) for row in spared]

@@ -12,7 +12,7 @@ def scores(truth, found):
     return compare_partitions(count_pairs(np.asarray(truth), np.asarray(found)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_scores_agree_with_scikit_image_where_the_truth_has_objects(seed, labels):
     truth, found = np.random.default_rng(seed).integers(0, labels + 1, (2, 3, 6, 7))

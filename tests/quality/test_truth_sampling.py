@@ -35,7 +35,7 @@ def vote(values):
     return names[counts.argmax()]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 5)] * 3), st.integers(1, 6))
 def test_the_most_frequent_label_is_that_of_a_count(seed, cells, labels):
     rng = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def test_truth_finer_by_less_than_two_is_sampled_at_the_centres():
     np.testing.assert_array_equal(SampledTruth(truth, grid).read(grid.box), expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.floats(0.3, 5.0),
     st.integers(1, 40),

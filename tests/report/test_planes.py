@@ -27,7 +27,7 @@ def ramp(shape):
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 200), st.integers(1, 12))
 def test_planes_are_evenly_spaced_and_inside(depth, slices):
     planes = choose_planes(Grid((depth, 5, 5), (1, 1, 1)), slices, 100)
@@ -51,7 +51,7 @@ def test_small_plane_is_read_as_it_is(axis):
     assert np.array_equal(read_nearest(Memory(values, grid), plane), expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(17, 70), st.integers(17, 70), st.sampled_from([1, 7, 256]), st.booleans())
 def test_large_plane_is_averaged_whatever_the_strips(height, width, strip, channels):
     grid = Grid((3, height, width), (1, 1, 1))

@@ -13,7 +13,7 @@ from parafovea.report.units import (
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(1e-3, 1e7), st.sampled_from(sorted(METRES)))
 def test_scale_bar_is_the_longest_round_length_within_its_share(width, unit):
     bar = scale_bar(width, unit)

@@ -66,7 +66,7 @@ def test_an_impossible_argument_is_one_readable_error(wrong, dimensions, parts):
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
     dimensions=st.sampled_from([2, 3]),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_channel_names_are_unique_and_as_many_as_announced(scales, kinds, dimensions):
     asked = spec("filterbank", scales=scales, kinds=kinds)
     backbone = load_backbone(asked, spacing=ISOTROPIC, dimensions=dimensions)
@@ -80,7 +80,7 @@ def test_channel_names_are_unique_and_as_many_as_announced(scales, kinds, dimens
     stride=st.one_of(st.integers(1, 5), st.tuples(*[st.integers(1, 5)] * 3)),
     spacing=st.tuples(*[st.sampled_from([1.0, 2.5, 8.0, 40.0])] * 3),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_halo_and_tile_are_whole_tokens(name, stride, spacing):
     backbone = load_backbone(spec(name, stride=stride), spacing=spacing, dimensions=3)
     for halo, tile, step in zip(backbone.halo, backbone.tile, backbone.stride, strict=True):

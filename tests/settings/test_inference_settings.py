@@ -15,7 +15,7 @@ from parafovea.geometry.grid import Box
 from parafovea.inference.window_plan import planned_layout
 from parafovea.settings.inference import InferenceSettings
 
-quick = settings(deadline=None, max_examples=50)
+quick = settings(max_examples=50)
 SPEC = tiny_spec(tiny_recipe(context=False))
 
 

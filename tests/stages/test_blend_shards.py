@@ -95,7 +95,7 @@ def test_half_precision_predictions_are_stored_in_half_the_space(
     assert open_stored(tmp_path / "p.zarr").array.dtype == np.float16
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.tuples(*[st.integers(1, 24)] * 3),
     st.tuples(*[st.integers(1, 12)] * 3),
@@ -220,7 +220,6 @@ def test_a_scaled_prediction_does_not_depend_on_its_blocks_nor_on_shards(
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.tuples(*[st.floats(1 / 16, 16)] * 3))
 def test_blocks_of_a_scaled_prediction_hold_no_more_of_the_volume_than_a_block(
     scale: tuple[float, float, float],

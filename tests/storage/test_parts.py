@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from parafovea.errors import StoreError
@@ -125,7 +125,6 @@ def test_the_record_of_a_part_says_its_box(tmp_path: Path) -> None:
     assert stored["part_of"]["box"] == [[0, 0, 0], [4, 20, 17]]
 
 
-@settings(deadline=None)
 @given(
     st.tuples(*[st.integers(1, 40)] * 3),
     st.tuples(*[st.integers(1, 12)] * 3),

@@ -49,7 +49,7 @@ shapes = st.tuples(*(st.integers(1, 7),) * 3)
 
 
 @given(shapes, st.sampled_from(STEPS), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_label_is_the_most_frequent_of_its_voxels_as_scipy_finds_it(shape, step, seed) -> None:
     labels = np.random.default_rng(seed).integers(0, 4, shape).astype(np.uint32)
     found = reduced(labels, step, "mode")
@@ -60,7 +60,7 @@ def test_a_label_is_the_most_frequent_of_its_voxels_as_scipy_finds_it(shape, ste
 
 
 @given(shapes, st.sampled_from(STEPS), st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_mean_is_that_of_the_voxels_there_are_and_not_missing(shape, step, seed) -> None:
     rng = np.random.default_rng(seed)
     voxels = rng.random(shape).astype(np.float32)
@@ -122,7 +122,6 @@ def test_a_small_array_has_no_further_levels() -> None:
     st.tuples(*(st.integers(1, 3000),) * 3),
     st.tuples(*(st.floats(0.01, 100),) * 3),
 )
-@settings(deadline=None)
 def test_levels_end_small_and_tend_to_cubes(shape, spacing) -> None:
     grid = Grid(shape, spacing)
     grids = level_grids(grid)

@@ -37,7 +37,7 @@ def ball(grid: Grid, centre: tuple[float, float, float], radius: float) -> np.nd
     return z**2 + y**2 + x**2 <= radius**2
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.tuples(*[st.floats(0, 1)] * 3),
     st.floats(0.5, 16),

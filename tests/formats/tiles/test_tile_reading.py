@@ -163,7 +163,7 @@ def test_rounding_beyond_0_and_1_is_cut(tmp_path):
     assert (tile.values.min(), tile.values.max(), tile.clipped) == (0, 1, 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(1, 16000), min_size=4, max_size=4),
     st.sampled_from([("0301", 0.0), ("0400", -0.1), ("05.09", -0.1), ("N0300", 0.0)]),
@@ -325,7 +325,7 @@ def test_the_digest_follows_the_content_of_both_files_and_nothing_else(tmp_path)
     assert tile_digest(moved) != first
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_damage_of_an_npz_or_its_sidecar_is_one_tile_error_or_harmless(damaged, data):
     file, whole = damaged
