@@ -107,7 +107,7 @@ docs: $(DEV) ## Build the documentation site in site/, offline; any warning is a
 	@echo "Open $(CURDIR)/site/index.html"
 
 tables: $(DEV) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
-	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page
+	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_descriptions.py tests/workflow/test_caching.py -k page
 
 figures: $(RUN) ## Draw the figures of docs/ from the tables in docs/figures.
 	$(BIN)/snakemake --cores $(CORES) figures

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from parafovea.quality.metric_registry import describe
+from parafovea.quality.descriptions.registry import describe
 from parafovea.report import charts
 from parafovea.report.canvas import SMALL, styled
 from parafovea.report.charts import PanelGroup, Point, draw_metrics, span_of

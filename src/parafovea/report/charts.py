@@ -16,7 +16,8 @@ from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from parafovea.quality.metric_registry import Description, describe
+from parafovea.quality.descriptions.description import Description
+from parafovea.quality.descriptions.registry import describe
 from parafovea.report.canvas import PAGE_WIDTH, SMALL, Drawing, new_figure, save, short
 from parafovea.report.palette import FAILED, INK, MUTED, PAPER_WHITE, PASSED, RULE, UNLIMITED
 from parafovea.report.sample_results import Metric, Status

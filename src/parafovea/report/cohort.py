@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from parafovea.errors import StoreError
 from parafovea.postprocess.detection.detection_files import CSV_COLUMNS, load_detections_table
-from parafovea.quality.metric_registry import describe
+from parafovea.quality.descriptions.registry import describe
 from parafovea.report.charts import PanelGroup, Point
 from parafovea.report.sample_results import Metric, Status
 from parafovea.report.segmentation.sample_view import SampleView

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from parafovea.errors import StoreError
-from parafovea.quality.metric_registry import describe
+from parafovea.quality.descriptions.registry import describe
 from parafovea.report.units import counted, metric_text, number_text
 from parafovea.storage.store import replacing
 

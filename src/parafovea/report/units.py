@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parafovea.errors import GridError
 from parafovea.geometry.grid import METRES, Grid
-from parafovea.quality.metric_registry import describe
+from parafovea.quality.descriptions.registry import describe
 
 #: Symbols of the units of a Grid.
 SYMBOLS = {

@@ -17,7 +17,8 @@ from parafovea.formats.band_folder import band_folders
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.ground import require_same_place
 from parafovea.formats.location import holds_bands
-from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.reflectance import ScaleTally
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.quality.metric_registry import measure_label
+from parafovea.quality.descriptions.tiles import measure_label
 from parafovea.quality.tiles.targets import TARGETS
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from parafovea.kinds.kind import kinds
+from parafovea.quality.descriptions.registry import (
+    DESCRIPTIONS,
+    describe,
+    is_described,
+    registry_table,
+)
 from parafovea.quality.detections.detection_metrics import DETECTION_PATHS
-from parafovea.quality.metric_registry import DESCRIPTIONS, describe, is_described, registry_table
 from parafovea.quality.metrics import metric_names
 from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
 from parafovea.quality.tiles.measures import tile_measures
