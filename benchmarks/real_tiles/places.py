@@ -10,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from benchmarks.real_tiles.series import is_clouded
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.tiles.npz import UNKNOWN
 from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.tile_folder import list_tiles

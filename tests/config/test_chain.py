@@ -9,7 +9,7 @@ import pytest
 from parafovea.config.sample_links import band_problem
 from parafovea.config.sample_sizes import placed, read_level
 from parafovea.errors import ParafoveaError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.geometry.grid import Grid
 from parafovea.kinds.stages import stages

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from parafovea.config.sheet import OPTIONAL, RESERVED, read_sheet
 from parafovea.errors import ConfigError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.runtime.names import FOLDER
 
 HEADER = "sample\ttask\tsource\ttruth\tmetadata\n"

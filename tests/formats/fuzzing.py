@@ -33,7 +33,7 @@ from fuzz_samples import COVERED, FUZZED, Ranges
 
 from parafovea.errors import ParafoveaError, describe
 from parafovea.formats.location import format_modules, locate
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.tiles.census import tile_census
 from parafovea.formats.tiles.npz import INPUT_KEYS

@@ -11,7 +11,7 @@ from numcodecs import Blosc
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Grid

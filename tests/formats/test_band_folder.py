@@ -15,7 +15,7 @@ from parafovea.formats.geo.companions import files
 from parafovea.formats.geo.raster import open_raster
 from parafovea.formats.geo.vrt import vrt_sources
 from parafovea.formats.location import locate
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.formats.tiles.census import tile_census
 from parafovea.formats.tiles.reading import read_tile, tile_digest

@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, Zstd
 
 from parafovea.errors import SourceError
 from parafovea.formats.blosc_frames import check_frame
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.zarr.arrays import open_node
 from parafovea.formats.zarr.chunk_codecs import CheckedPipeline

@@ -22,7 +22,8 @@ from parafovea.formats.codestreams import (
 )
 from parafovea.formats.geo.raster import open_raster
 from parafovea.formats.jpegxr import decode_jpegxr
-from parafovea.formats.metadata import SourceMetadata, TileOptions
+from parafovea.formats.metadata.source_metadata import SourceMetadata
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.runtime.library_logs import quiet_libraries
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
 
 from parafovea.errors import MissingSourceError, SourceError, SpacingError
 from parafovea.formats.dicom import selection
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.geometry.grid import Box
 from parafovea.geometry.scan_space import ScanSpace

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 

@@ -11,7 +11,7 @@ import zarr
 from dicom_slices import write_series
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.geometry.grid import Grid
 from parafovea.storage.store import create

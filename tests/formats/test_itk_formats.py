@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parafovea.errors import MissingSourceError, SourceError, SpacingError
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box

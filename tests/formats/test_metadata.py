@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import ConfigError, MissingSourceError, SourceError
-from parafovea.formats.metadata import (
-    SourceMetadata,
-    TileOptions,
-    known_unit,
-    parse_metadata,
-    sidecar_path,
-)
+from parafovea.formats.metadata.column import parse_metadata, sidecar_path
+from parafovea.formats.metadata.length_units import known_unit
+from parafovea.formats.metadata.source_metadata import SourceMetadata
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.geometry.grid import METRES
 
 HERE = Path()

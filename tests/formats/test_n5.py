@@ -11,7 +11,7 @@ from n5_files import PACKED, write_dataset
 
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.geometry.grid import Grid
 from parafovea.storage.contents import Contents
@@ -312,7 +312,7 @@ def test_a_planned_grid_needs_no_zarr(tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from parafovea.formats.metadata import parse_metadata\n"
+        "from parafovea.formats.metadata.column import parse_metadata\n"
         "from parafovea.formats.opening import source_grid\n"
         f"said = parse_metadata({SAID!r}, folder=Path())\n"
         f"print(source_grid({str(path)!r}, metadata=said).shape)\n"

@@ -20,7 +20,7 @@ from parafovea.errors import ConfigError, MissingSourceError, SourceError
 from parafovea.formats.channel_files import channel_files, with_paths
 from parafovea.formats.channels import input_grid, open_channels, open_input
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.source import Source
 
 NAMES = ("T1", "FLAIR", "T2")

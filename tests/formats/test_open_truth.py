@@ -7,7 +7,7 @@ import SimpleITK
 import tifffile
 
 from parafovea.errors import SourceError, SpacingError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.recorded_place import place_of
 from parafovea.formats.truth import followed, open_truth, open_truth_objects

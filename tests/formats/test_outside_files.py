@@ -10,7 +10,7 @@ import zarr
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 
 NM = SourceMetadata(spacing=(8.0, 4.0, 4.0), unit="nanometer")

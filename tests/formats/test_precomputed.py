@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.precomputed.compressed_labels import decode_labels
 from parafovea.geometry.grid import Grid

@@ -10,7 +10,7 @@ from tile_files import write_npz
 
 from parafovea.errors import ConfigError, SourceError, TileError
 from parafovea.formats.band_folder import band_files
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.quantity_bands import elevation_forms, radar_forms
 from parafovea.formats.tiles.reading import read_tile

@@ -21,7 +21,7 @@ from parafovea.errors import GridError, MissingSourceError, SourceError, TileErr
 from parafovea.formats.geo.raster import open_raster
 from parafovea.formats.ground import metres_per_degree
 from parafovea.formats.location import locate
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.tiles.reading import read_tile
 
 EVERYTHING = slice(None)

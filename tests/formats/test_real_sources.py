@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box
 

@@ -10,7 +10,8 @@ from tiny_sample import tiny_refinement
 
 from parafovea.errors import SourceError, TileError
 from parafovea.formats.geo.raster import open_raster
-from parafovea.formats.metadata import SourceMetadata, TileOptions
+from parafovea.formats.metadata.source_metadata import SourceMetadata
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.formats.reflectance import warn_of_clipped
 from parafovea.formats.tiles.ledger import read_ledger

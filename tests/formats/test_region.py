@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parafovea.errors import ConfigError, SourceError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.recorded_place import place_of
 from parafovea.formats.region import region_box

@@ -14,7 +14,7 @@ from format_samples import SHAPE, WRITERS
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import format_modules, locate, source_files, truth_files
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.registry import FORMATS, registered_modules
 from parafovea.storage.fingerprint import SOURCE, code_fingerprint, imported_modules
@@ -136,7 +136,7 @@ def test_every_module_that_reading_loads_is_code_of_the_format(samples):
     program = (
         "import json, os, sys\n"
         "from pathlib import Path\n"
-        "from parafovea.formats.metadata import parse_metadata\n"
+        "from parafovea.formats.metadata.column import parse_metadata\n"
         "from parafovea.formats.opening import open_source\n"
         "for name, (path, metadata, bands) in json.loads(sys.argv[1]).items():\n"
         "    if os.fork() == 0:\n"

@@ -15,7 +15,7 @@ from remote_server import FolderServer, serving
 
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.location import read_headers, source_files
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.remote import objects
 from parafovea.formats.remote.address import RemoteFolder, is_address

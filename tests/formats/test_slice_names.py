@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.slice_names import Gap, gaps, in_order
 

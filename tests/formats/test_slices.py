@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from parafovea.errors import SourceError, SpacingError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 

@@ -20,7 +20,7 @@ from parafovea.errors import (
     VoxelError,
     describe,
 )
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source, VolumeView, pick_channel, readable, voxel_dtype
 from parafovea.formats.source_placement import Stated, place, stated_by_attributes

@@ -10,7 +10,7 @@ from zarr.codecs import BytesCodec
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.storage.store import create

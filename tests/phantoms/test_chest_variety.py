@@ -19,7 +19,7 @@ from parafovea.cli.main import app
 from parafovea.config.sample_sizes import phantom_grid
 from parafovea.config.schema import ChestSettings, PatientSettings
 from parafovea.errors import ConfigError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.drawn_slices import drawn_slices
 from parafovea.geometry.grid import Box, Grid

@@ -13,7 +13,7 @@ import pytest
 
 from parafovea import __version__
 from parafovea.errors import ConfigError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.storage.store import open_stored
 from parafovea_phantoms import CELL_CLASSES, Phantom, cell_phantom, chest_phantom

@@ -10,7 +10,7 @@ from format_samples import WRITERS
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import source_files
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.remote import documents, objects
 from parafovea.formats.remote.documents import DOCUMENTS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parafovea.errors import StoreError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Grid
 from parafovea.report.detections.viewer_volumes import viewer_steps, write_viewer_volumes

@@ -11,7 +11,7 @@ from tiny_sample import tiny_recipe, tiny_spec
 
 from parafovea.config.loading import checked_settings
 from parafovea.errors import ConfigError, SourceError, TableError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.source import Source
 from parafovea.formats.tiles.tile_folder import list_tiles
 from parafovea.geometry.grid import Grid

@@ -18,13 +18,13 @@ from parafovea.config.training_checks import Problems, training_problems
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
 from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import TABLE_SUFFIXES, files_named, read_headers
-from parafovea.formats.metadata import (
+from parafovea.formats.metadata.column import (
     SOURCE_KEYS,
-    SourceMetadata,
     meaningless_keys,
     parse_metadata,
     sidecar_path,
 )
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named

@@ -8,7 +8,7 @@ from parafovea.chain.dicom_stage import export_dicom
 from parafovea.errors import ParafoveaError, describe
 from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import locate
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.kinds import Kind
 from parafovea.runtime.optional_packages import extras_named
 

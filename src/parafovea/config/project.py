@@ -41,7 +41,8 @@ from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, GridError, ParafoveaError, SourceError, describe
 from parafovea.formats.channel_files import paths_of
 from parafovea.formats.channels import open_input
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import source_grid
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid

@@ -19,7 +19,7 @@ from parafovea.config.sources import (
 from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import holds_bands, source_files, truth_files
-from parafovea.formats.metadata import parse_metadata, sidecar_path
+from parafovea.formats.metadata.column import parse_metadata, sidecar_path
 
 #: Paths by what they are of a sample: `source`, `truth`, `objects` and `metadata`.
 FilesOf = dict[str, list[str]]

@@ -17,7 +17,7 @@ from parafovea.config.sources import (
     referred,
     source_layout,
 )
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.kinds.kind import LayoutName
 from parafovea.settings.recipe import Recipe
 

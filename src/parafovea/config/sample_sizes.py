@@ -11,7 +11,8 @@ from parafovea.config.schema import ChestSettings, LandscapeSettings, Phantoms, 
 from parafovea.config.sheet import Sample
 from parafovea.errors import GridError, SourceError
 from parafovea.formats.channels import input_grid, open_input
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.region import region_box
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.formats.zarr.ome_zarr import choose_level

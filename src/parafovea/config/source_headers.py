@@ -14,7 +14,7 @@ from parafovea.formats.channel_files import paths_of
 from parafovea.formats.channels import open_input
 from parafovea.formats.covered_part import covered_part
 from parafovea.formats.location import TABLE_SUFFIXES
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_raster
 from parafovea.formats.recorded_place import place_of
 from parafovea.formats.source import Source

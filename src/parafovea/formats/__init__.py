@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parafovea.formats.location import format_modules, source_files
-    from parafovea.formats.metadata import SourceMetadata, parse_metadata
+    from parafovea.formats.metadata.column import parse_metadata
+    from parafovea.formats.metadata.source_metadata import SourceMetadata
     from parafovea.formats.opening import open_source, source_grid
     from parafovea.formats.source import LazyArray, Source
 
@@ -34,10 +35,14 @@ def __getattr__(name: str) -> Any:
         from parafovea.formats import location
 
         return getattr(location, name)
-    if name in ("SourceMetadata", "parse_metadata"):
-        from parafovea.formats import metadata
+    if name == "SourceMetadata":
+        from parafovea.formats.metadata.source_metadata import SourceMetadata
 
-        return getattr(metadata, name)
+        return SourceMetadata
+    if name == "parse_metadata":
+        from parafovea.formats.metadata.column import parse_metadata
+
+        return parse_metadata
     if name in ("open_source", "source_grid"):
         from parafovea.formats import opening
 

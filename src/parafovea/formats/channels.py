@@ -11,7 +11,7 @@ import numpy as np
 from parafovea.errors import ConfigError, SourceError, shown
 from parafovea.formats.bands import canonical
 from parafovea.formats.channel_files import ChannelFile, channel_files
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.source import Source
 from parafovea.geometry.grid import Grid, Vector

@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 
 from parafovea.errors import ConfigError, SourceError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box
 from parafovea.storage.store import replacing

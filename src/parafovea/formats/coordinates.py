@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.source_placement import Stated, stated_by_axis
 from parafovea.geometry.grid import AXES
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.raw_voxels import data_file, stored_voxels
 from parafovea.formats.source import Request, Source, VolumeView, pick_channel, readable
 from parafovea.formats.source_placement import (

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.compressed_voxels import CompressedVoxels
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import known_unit
+from parafovea.formats.metadata.length_units import known_unit
 from parafovea.formats.source import (
     Array,
     Request,

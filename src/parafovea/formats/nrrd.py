@@ -12,7 +12,7 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import known_unit
+from parafovea.formats.metadata.length_units import known_unit
 from parafovea.formats.named_axes import axis_letter
 from parafovea.formats.raw_voxels import data_file, stored_voxels
 from parafovea.formats.source import Array, Request, Source, VolumeView, pick_channel, readable

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from parafovea.errors import ConfigError
 from parafovea.formats.location import locate, stem
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.region import cut, region_box
 from parafovea.formats.registry import format_named
 from parafovea.formats.source import ReadableArray, Request, Source, channel_count, readable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from parafovea.formats.geo.raster import Raster
-    from parafovea.formats.metadata import TileOptions
+    from parafovea.formats.metadata.tile_options import TileOptions
 
 _NOTHING = SourceMetadata()
 

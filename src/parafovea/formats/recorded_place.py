@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.source import Source
 

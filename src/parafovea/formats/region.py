@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import Ranges, SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
+from parafovea.formats.metadata.values import Ranges
 from parafovea.formats.source import Array, LazyArray, Slices, Source, bounded
 from parafovea.geometry.grid import AXES, Box, Grid, shape3
 

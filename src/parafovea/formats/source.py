@@ -16,7 +16,7 @@ from parafovea.runtime.names import hidden_character
 from parafovea.runtime.optional_packages import missing_extra
 
 if TYPE_CHECKING:
-    from parafovea.formats.metadata import SourceMetadata
+    from parafovea.formats.metadata.source_metadata import SourceMetadata
     from parafovea.formats.tiles.tile import Position
 
 Array = np.ndarray[Any, Any]

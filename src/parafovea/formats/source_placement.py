@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import GridError, SourceError, SpacingError, VoxelError
-from parafovea.formats.metadata import SourceMetadata, known_unit
+from parafovea.formats.metadata.length_units import known_unit
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.geometry.grid import AXES, METRES, Grid, Shape, Vector, vector3
 from parafovea.geometry.scan_space import square_affine
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.covered_part import covered_part, overlapping
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.region import cut
 from parafovea.formats.source import Array, LazyArray, Source

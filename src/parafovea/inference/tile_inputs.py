@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from parafovea.errors import TileError
 from parafovea.formats.ground import position_sides
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.tiles.npz import INPUT_KEYS
 from parafovea.formats.tiles.reading import OpenedTile, StoredSidecar
 from parafovea.formats.tiles.results import Maker, is_finished

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from parafovea.errors import VoxelError
 from parafovea.formats.channels import open_input
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.recorded_place import place_of
 from parafovea.formats.source import Source
 from parafovea.geometry.grid import Box, Grid, Vector

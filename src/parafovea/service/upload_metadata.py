@@ -10,7 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from parafovea.errors import ConfigError, ParafoveaError, describe
-from parafovea.formats.metadata import KEYS, inline_words, parse_metadata, sidecar_path
+from parafovea.formats.metadata.column import KEYS, inline_words, parse_metadata, sidecar_path
 from parafovea.service.refusal import Refusal
 
 #: Words of an upload: those that describe the file itself, and none of a truth.

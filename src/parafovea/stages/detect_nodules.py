@@ -11,7 +11,7 @@ import pandas as pd
 
 from parafovea.errors import CalibrationError
 from parafovea.formats.channels import open_input
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.nifti import write_heatmap
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged

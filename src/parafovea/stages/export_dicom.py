@@ -21,7 +21,7 @@ from parafovea.formats.dicom.measurement_report import (
 )
 from parafovea.formats.dicom.segmentation_object import segmentation_object
 from parafovea.formats.dicom.source_series import source_series
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid

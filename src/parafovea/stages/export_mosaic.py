@@ -16,7 +16,8 @@ from parafovea.errors import StoreError
 from parafovea.formats.geo.cog import write_cog
 from parafovea.formats.geo.geotiff import RECORD
 from parafovea.formats.geo.raster import Raster, open_raster
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box

@@ -15,7 +15,7 @@ import pandas as pd
 
 from parafovea.errors import SourceError, StoreError
 from parafovea.formats.location import TABLE_SUFFIXES
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.formats.truth import cut_like, followed, open_truth, open_truth_objects, turned_like

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import ScoreError, SourceError, describe
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
 from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
 from parafovea.formats.tiles.tile_folder import (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, require_same_images
 from parafovea.formats.source import Source
 from parafovea.formats.truth import open_truth

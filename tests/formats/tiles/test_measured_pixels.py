@@ -12,7 +12,8 @@ from tile_files import NAMES, UTM, field, write_npz, write_tif
 
 from parafovea.errors import TileError
 from parafovea.formats.geo.raster import open_raster
-from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.tiles.census import tile_census
 from parafovea.formats.tiles.reading import read_tile, tile_digest
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles

@@ -9,7 +9,7 @@ import rasterio
 
 from parafovea.errors import TileError
 from parafovea.formats.geo.raster import open_raster
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.tiles.reading import read_tile, tile_size
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 

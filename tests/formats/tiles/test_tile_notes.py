@@ -12,7 +12,9 @@ from tile_files import NAMES, UTM, field, write_npz, write_tif
 
 from parafovea.errors import SourceError, TileError
 from parafovea.formats.geo.raster import open_raster
-from parafovea.formats.metadata import SourceMetadata, TileOptions, parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.tile_folder import TileFile

@@ -17,7 +17,7 @@ from rasterio.transform import Affine
 from tile_files import field, write_npz, write_sidecar, write_tif
 
 from parafovea.errors import TileError
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.formats.tiles.reading import read_tile, tile_digest, tile_size
 from parafovea.formats.tiles.tile import Position

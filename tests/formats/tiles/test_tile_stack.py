@@ -9,7 +9,7 @@ import pytest
 from tile_files import write_npz
 
 from parafovea.errors import SourceError, TileError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata.column import parse_metadata
 from parafovea.formats.opening import open_source, require_same_images
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.geometry.grid import Box

@@ -35,7 +35,7 @@ from parafovea.formats.dicom.headers import SliceHeader
 from parafovea.formats.dicom.selection import read_headers
 from parafovea.formats.dicom.stacking import stack
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.source import (
     Array,
     Request,

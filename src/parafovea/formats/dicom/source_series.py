@@ -22,7 +22,7 @@ from parafovea.formats.dicom.deflated import inflated
 from parafovea.formats.dicom.headers import SliceHeader
 from parafovea.formats.dicom.series import contents_of, slices_of
 from parafovea.formats.dicom.stacking import Stack, stack
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.source import Source, readable
 from parafovea.formats.unpacking import LARGEST_EXTENSION
 from parafovea.geometry.grid import Shape, shape3

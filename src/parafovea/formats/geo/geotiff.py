@@ -27,7 +27,7 @@ from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.dataset import open_dataset, require_passed_gaps
 from parafovea.formats.ground import coincide
 from parafovea.formats.library_logs import no_complaints
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
 

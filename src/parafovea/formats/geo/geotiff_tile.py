@@ -22,7 +22,7 @@ from parafovea.formats.geo.geotiff import (
     read_window,
     require_place,
 )
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
 
 #: Pixels whose sides differ by less than this fraction count as square.

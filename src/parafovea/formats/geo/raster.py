@@ -29,7 +29,7 @@ from parafovea.formats.geo.geotiff import (
     require_place,
 )
 from parafovea.formats.ground import ground_sides
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.quantity_bands import Conversion, conversions
 from parafovea.formats.reflectance import (
     Reflectance,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from parafovea.errors import TileError
 from parafovea.formats.bands import choose_bands, is_mask
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
 from parafovea.formats.unpacking import LARGEST_HEADER, LARGEST_TILE

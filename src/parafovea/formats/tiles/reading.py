@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from parafovea.errors import TileError
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.ground import difference
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.quantity_bands import conversions
 from parafovea.formats.reflectance import (
     ScaleTally,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from parafovea.errors import SourceError, TileError
 from parafovea.formats.ground import SAME_SIDE, position_sides, require_same_images
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, UNKNOWN, Content
 from parafovea.formats.tiles.reading import OpenedTile, read_tile

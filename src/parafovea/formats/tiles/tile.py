@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingExtraError, ParafoveaError, TileError, describe
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.source import readable
 
 #: Minimum and maximum side of a tile in pixels.

@@ -18,7 +18,7 @@ import numpy as np
 
 from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.named_axes import axis_letter
 from parafovea.formats.neighbours import inside
 from parafovea.formats.registry import ZARR_METADATA
