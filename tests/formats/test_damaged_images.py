@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import tifffile
 from PIL import Image
+from tile_files import UTM, write_tif
 
 from parafovea.errors import SourceError, describe
 from parafovea.formats import jpegxr
@@ -25,6 +26,7 @@ from parafovea.formats.jpegxr import decode_jpegxr
 from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.metadata.tile_options import TileOptions
 from parafovea.formats.opening import open_source
+from parafovea.formats.tiles.reading import read_tile
 from parafovea.runtime.library_logs import quiet_libraries
 
 NM = SourceMetadata(spacing=(8.0, 4.0, 4.0), unit="nanometer")
@@ -367,3 +369,58 @@ def test_the_checksum_of_lzma_in_a_tiff_is_compared(tmp_path, tile):
         (tmp_path / "a.tif").write_bytes(damaged)
         with pytest.raises(SourceError, match=r"a\.tif cannot be read"):
             _read(tmp_path / "a.tif")
+
+
+def _as_downloaded(whole, first, last):
+    """Return bytes of which some have not come yet."""
+    return whole[:first] + bytes(last - first) + whole[last:]
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("form", ["mosaic", "tile"])
+def test_the_checksum_of_a_deflated_block_is_compared(tmp_path, form, interleave):
+    values = np.random.default_rng(0).integers(200, 4000, (4, 64, 64), np.uint16)
+    words = {"compress": "deflate", "tiled": True, "blockxsize": 32, "blockysize": 32}
+    tile = write_tif(tmp_path, values, interleave=interleave, **words)
+    path, options = tile.path, TileOptions(baseline="0300")
+
+    def read():
+        if form == "tile":
+            return read_tile(tile, options=options).values
+        raster = open_raster(str(path), options=options)
+        return raster.read(slice(0, 64), slice(0, 64))
+
+    np.testing.assert_allclose(np.squeeze(read()), values / 1e4, atol=1e-6)
+    whole = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        place, size = page.dataoffsets[-1], page.databytecounts[-1]
+    for first, last in ((size // 2, size), (size // 3, size // 3 + 40), (size - 3, size)):
+        path.write_bytes(_as_downloaded(whole, place + first, place + last))
+        with pytest.raises(SourceError, match=r"a\.tif"):
+            read()
+
+
+def test_a_jp2_file_without_the_end_of_its_image_is_refused(tmp_path):
+    values = np.random.default_rng(0).integers(200, 4000, (1, 64, 64), np.uint16)
+    words = {"height": 64, "width": 64, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
+    words |= {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES", "transform": UTM}
+    path = tmp_path / "a.jp2"
+    with rasterio.open(path, "w", **words) as file:
+        file.write(values)
+    whole = path.read_bytes()
+    for damaged in (_as_downloaded(whole, len(whole) // 2, len(whole)), whole[:-2]):
+        path.write_bytes(damaged)
+        with pytest.raises(SourceError, match=r"a\.jp2: its JPEG 2000 image has no end"):
+            open_raster(str(path), options=TileOptions(bands=("B08",)), bands=("B08",))
+    path.write_bytes(whole + bytes(100))
+    raster = open_raster(str(path), options=TileOptions(bands=("B08",), scale=1e-4), bands=("B08",))
+    found = raster.read(slice(0, 64), slice(0, 64))
+    np.testing.assert_allclose(found, values / 1e4, atol=1e-6)
+
+
+def test_a_moving_png_is_refused(tmp_path):
+    frames = [Image.fromarray(VALUES), Image.fromarray(VALUES[::-1].copy())]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(SourceError, match="several frames"):
+        _read(tmp_path / "a.png")

@@ -174,7 +174,7 @@ def test_what_is_left_out_is_counted_and_logged_once(tmp_path, caplog):
     (tmp_path / "scan/README.txt").write_text("slices 1 to 6")
     (tmp_path / "scan/LICENSE").write_text("free")
     (tmp_path / "scan/more").symlink_to(tmp_path)
-    selection._log_once.cache_clear()
+    selection.log_once.cache_clear()
     for _ in range(2):
         assert open_source(str(tmp_path / "scan")).grid.shape == (6, 4, 5)
     said = "4 left out: 1 x RT Structure Set, 2 x file that is not DICOM, 1 x linked folder"

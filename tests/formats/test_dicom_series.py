@@ -204,6 +204,27 @@ def test_a_missing_slice_is_named_by_its_neighbours(tmp_path):
     assert str(files[4]) in str(e.value)
 
 
+def test_slices_that_may_be_missing_at_an_end_or_in_between_are_warned_of(tmp_path, caplog):
+    volume = np.arange(6 * 4 * 5, dtype=np.int16).reshape(6, 4, 5)
+    files = write_series(
+        tmp_path, volume, ImagesInAcquisition=6, AcquisitionNumber=1, SliceThickness=2.5
+    )
+    for number, file in enumerate(files, start=1):
+        dataset = pydicom.dcmread(file)
+        dataset.InstanceNumber = number
+        dataset.save_as(file)
+    open_source(str(tmp_path))
+    assert not caplog.records
+    files[5].unlink()
+    open_source(str(tmp_path))
+    assert "5 slices are there, but ImagesInAcquisition is 6" in caplog.text
+    assert "InstanceNumber" not in caplog.text
+    for file in files[1:5:2]:
+        file.unlink()
+    open_source(str(tmp_path))
+    assert "slices are 5 mm apart, but 2.5 mm is stated, and their InstanceNumber" in caplog.text
+
+
 def test_two_slices_at_one_place_are_named(tmp_path):
     files = write_series(tmp_path, VOLUME)
     (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())

@@ -101,3 +101,19 @@ def test_a_file_that_is_cut_after_opening_is_found_when_a_slab_is_read(file):
         stream.truncate(3000)
     with pytest.raises(SourceError, match=r"a\.h5:stack cannot be read"):
         source.read(Box((5, 0, 0), (6, 10, 8)))
+
+
+def test_an_array_of_matlab_is_read_by_the_names_of_its_dimensions_alone(tmp_path):
+    path = tmp_path / "a.h5"
+    reversed_axes = VALUES.transpose(0, 2, 1)  # A(y, x, z) in MATLAB
+    with h5py.File(path, "w") as opened:
+        plain = opened.create_dataset("plain", data=reversed_axes)
+        named = opened.create_dataset("named", data=reversed_axes)
+        for dataset in (plain, named):
+            dataset.attrs["MATLAB_class"] = np.bytes_("uint8")
+        for dimension, name in zip(named.dims, "zxy", strict=True):
+            dimension.label = name
+    with pytest.raises(SourceError, match=r"a\.h5:plain was written by MATLAB.*dims\[0\]\.label"):
+        open_source(f"{path}:plain", metadata=NM)
+    source = open_source(f"{path}:named", metadata=NM)
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES)

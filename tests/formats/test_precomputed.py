@@ -217,3 +217,16 @@ def test_a_file_that_is_only_named_info_marks_nothing(tmp_path):
     (tmp_path / "info").write_text("scanned on a Monday")
     source = open_source(str(tmp_path), metadata="spacing=1,1,1 unit=mm")
     assert source.grid.shape == (3, 20, 30)
+
+
+def test_a_picture_whose_checksum_does_not_match_is_refused(tmp_path):
+    scale = write_scale(
+        tmp_path, "a", VOXELS, (2, 2, 4), encode=lambda part: _jpeg(part, "PNG"), encoding="png"
+    )
+    path = write_info(tmp_path, scale)
+    chunk = min((tmp_path / "a").iterdir())
+    whole = chunk.read_bytes()
+    end = whole.index(b"IEND")
+    chunk.write_bytes(whole[: end - 8] + bytes(4) + whole[end - 4 :])
+    with pytest.raises(SourceError, match="checksum of the PNG chunk"):
+        open_source(path).array[:, :, :]

@@ -418,3 +418,18 @@ def test_pages_in_a_circle_are_refused_at_once(tmp_path, back, big):
     path.write_bytes(raw)
     with pytest.raises(SourceError, match=r"circle\.tif is damaged: the page after page 2"):
         open_source(path, metadata=NM)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_later_page_that_lies_on_its_side_is_refused(tmp_path, labels):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for number in range(4):
+            file.write(
+                np.full((12, 14), number, np.uint8),
+                photometric="minisblack",
+                contiguous=False,
+                metadata=None,
+                extratags=[(274, 3, 1, 3 if number == 2 else 1, True)],
+            )
+    with pytest.raises(SourceError, match=r"orientation 3 on page 2.*save it upright"):
+        open_source(str(tmp_path / "a.tif"), metadata=NM, labels=labels)

@@ -6,9 +6,11 @@ JPEG XR image with gray, and read pixels without a value as 0.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from parafovea.formats.unpacking import unpacked
 
@@ -24,6 +26,9 @@ _JPEGXL, _JPEGXL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
 _JPEGXR, _JPEGXR_CODES, _WEBP, _LERC = b"II\xbc", b"WMPHOTO\0", b"WEBP", b"Lerc2 "
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
+
+#: Bytes at the end of a JPEG 2000 codestream among which zeros may follow its end.
+_PADDED = 4096
 
 #: JPEG markers with the size of the image: SOF0 to SOF15 without the tables between them, and that
 #: of JPEG-LS.
@@ -108,7 +113,7 @@ def check_codestream(
 
 
 def check_png(data: bytes) -> None:
-    """Raise `ValueError` if a PNG image is cut short, or a checksum in it does not match.
+    """Raise `ValueError` if a PNG image is cut short, moves, or a checksum in it does not match.
 
     Pillow does not compare the checksum of the last pixels.
     """
@@ -120,10 +125,40 @@ def check_png(data: bytes) -> None:
             break
         if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise ValueError(f"the checksum of the PNG chunk at byte {at} does not match")
+        if kind == b"acTL":
+            raise ValueError("the PNG image moves, it has several frames: save each as a file")
         if kind == b"IEND":
             return
         at = end
     raise ValueError("the PNG image has no end: it is cut short")
+
+
+def check_jp2_end(file: BinaryIO) -> None:
+    """Raise `ValueError` if the codestream of a JP2 file has no end.
+
+    OpenJPEG reads what is missing as other pixels.
+
+    Parameters
+    ----------
+    file : binary file
+        At its beginning.
+    """
+    size = file.seek(0, os.SEEK_END)
+    at = 0
+    while at + 8 <= size:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            length = int.from_bytes(file.read(8), "big")
+        end = size if length == 0 else at + length
+        if kind == b"jp2c":
+            end = min(end, size)
+            file.seek(max(at, end - _PADDED))
+            last = file.read(end - file.tell()).rstrip(b"\0")
+            if not last.endswith(_END):
+                raise ValueError("its JPEG 2000 image has no end: it is cut short")
+            return
+        at = max(end, at + 8)
 
 
 def unwrapped_lerc(data: bytes, size: int) -> bytes:

@@ -342,8 +342,19 @@ def no_files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[st
 
 
 def is_file_or_lost(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry of a folder is a file, or a link to nothing."""
-    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    """Return whether an entry of a folder is a file, or a link to nothing that can be read."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:  # a link to itself, or into a folder that the user may not enter
+        return True
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is a folder that can be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:

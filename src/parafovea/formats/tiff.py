@@ -208,14 +208,8 @@ def _values(
         If the file states an interpretation that is not supported.
     """
     page = tiff.pages.first
-    orientation = int(page.tags.valueof("Orientation", default=1))
-    if orientation not in (0, 1):
-        raise SourceError(
-            f"{path} states the orientation {orientation}, so its first pixel is not at the "
-            "top left: save it upright, with the orientation 1"
-        )
-    if not labels:
-        _check_pages_alike(path, tiff)
+    _check_upright(path, page)
+    _check_pages(path, tiff, labels=labels)
     imagej = bool(tiff.is_imagej)
     # A look-up table of ImageJ is for display only, and so is its inverted one (0 = white): the
     # numbers remain as measured. Pages of one bit are masks, which many programs write like this.
@@ -237,21 +231,35 @@ def _values(
     return without_missing(stored, missing, slope=slope, intercept=intercept), None
 
 
-def _check_pages_alike(path: str, tiff: Any) -> None:
-    """Raise `SourceError` if pages differ in palette or photometric interpretation."""
+def _check_upright(path: str, page: Any, number: int = 0) -> None:
+    """Raise `SourceError` if the first pixel of a page is not at the top left."""
+    orientation = int(page.tags.valueof("Orientation", default=1))
+    if orientation not in (0, 1):
+        where = f" on page {number}" if number else ""
+        raise SourceError(
+            f"{path} states the orientation {orientation}{where}, so its first pixel is not at the "
+            "top left: save it upright, with the orientation 1"
+        )
+
+
+def _check_pages(path: str, tiff: Any, *, labels: bool) -> None:
+    """Raise `SourceError` if a page is turned, or has another palette or white than the first."""
+    if tiff.is_imagej:
+        return
     first = tiff.pages.first
-    pages = iter(tiff.pages)
-    if tiff.is_imagej or first.photometric not in (
+    gray = first.photometric in (
         tifffile.PHOTOMETRIC.PALETTE,
         tifffile.PHOTOMETRIC.MINISWHITE,
         tifffile.PHOTOMETRIC.MINISBLACK,
-    ):
-        return
-    for number, page in enumerate(pages):
-        photometric = page.aspage().photometric
-        palette = page.aspage().colormap
+    )
+    for number, each in enumerate(tiff.pages):
+        page = each.aspage()
+        _check_upright(path, page, number)
+        if labels or not gray:
+            continue
+        palette = page.colormap
         same = palette is first.colormap or np.array_equal(palette, first.colormap)
-        if photometric != first.photometric or not same:
+        if page.photometric != first.photometric or not same:
             raise SourceError(
                 f"{path} has a different palette or white on page {number} from page 0: "
                 "save all pages in gray"

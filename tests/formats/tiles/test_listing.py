@@ -212,3 +212,12 @@ def test_a_link_to_nothing_is_an_invalid_tile_and_not_an_absent_one(tmp_path):
     for tile, name in ((b, r"b\.npz"), (c, r"c\.json")):
         with pytest.raises(TileError, match=name):
             read_tile(tile)
+
+
+def test_a_link_that_cannot_be_followed_is_an_invalid_tile(tmp_path):
+    write_npz(tmp_path, "a", {"month": 3}, opt_v1=field())
+    (tmp_path / "b.npz").symlink_to("b.npz")
+    a, b = list_tiles(tmp_path)
+    assert read_tile(a).month == 3
+    with pytest.raises(TileError, match=r"b\.npz is a link that cannot be followed"):
+        read_tile(b)

@@ -147,6 +147,22 @@ def test_the_day_on_which_a_tile_was_taken_is_read_from_its_keys(tmp_path, state
     assert _read(tmp_path, stated).date == day
 
 
+@pytest.mark.parametrize(
+    ("stated", "month", "assumed"),
+    [
+        ({"date": "2020-11-03"}, 11, ("biome",)),
+        ({"datetime": "2020-11-03T10:00:00Z", "biome_code": 1}, 11, ()),
+        ({"date": "2020-11-03", "month": 7}, 7, ("biome",)),
+        ({"date": "2020-13-03"}, 6, ("month", "biome")),
+        ({"date": "summer 2020"}, 6, ("month", "biome")),
+    ],
+)
+def test_a_date_states_the_month_that_nothing_else_states(tmp_path, stated, month, assumed):
+    found = _read(tmp_path, stated)
+    assert (found.month, found.assumed) == (month, assumed)
+    assert bool(found.doubts) == (month == 7)
+
+
 def test_a_coordinate_system_is_one_line_without_control_characters(tmp_path):
     place = {"x": 0.0, "y": 0.0, "pixel_size": 10.0}
     found = _read(tmp_path, {"position": {"crs": 'PROJCS["a",\n\t  UNIT["metre",1]]', **place}})

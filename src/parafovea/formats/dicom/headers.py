@@ -70,6 +70,8 @@ class SliceHeader:
         Smallest and largest stored value that mark pixels outside of the image; None if unset.
     syntax : str
         Transfer syntax, which determines the decoder of the pixels.
+    number, acquisition, acquired : int or None
+        InstanceNumber, AcquisitionNumber and ImagesInAcquisition.
     """
 
     name: str
@@ -100,6 +102,9 @@ class SliceHeader:
     signed: bool
     padding: tuple[int, int] | None
     syntax: str
+    number: int | None
+    acquisition: int | None
+    acquired: int | None
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -236,7 +241,17 @@ class ImageHeader:
                 signed=signed,
                 padding=self._padding(bits, signed=signed),
                 syntax=transfer_syntax(header),
+                number=self._whole("InstanceNumber"),
+                acquisition=self._whole("AcquisitionNumber"),
+                acquired=self._whole("ImagesInAcquisition"),
             )
+
+    def _whole(self, key: str) -> int | None:
+        """Return a whole number that nothing but a warning depends on, or None."""
+        try:
+            return int(self.header.get(key))
+        except (TypeError, ValueError):
+            return None
 
     def _uid(self, key: str) -> str:
         return str(self.header.get(key) or "").strip()

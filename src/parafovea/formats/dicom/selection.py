@@ -50,6 +50,9 @@ _TAGS = tuple(
         "StudyInstanceUID",
         "SeriesInstanceUID",
         "FrameOfReferenceUID",
+        "InstanceNumber",
+        "AcquisitionNumber",
+        "ImagesInAcquisition",
         "SliceThickness",
         "SpacingBetweenSlices",
         "ImagePositionPatient",
@@ -139,7 +142,7 @@ def _read_headers(contents: Contents, series: str | None) -> list[SliceHeader]:
     _check_foreign(contents, foreign, [i.name for found in images.values() for i in found])
     left_out = [*others, *["file that is not DICOM"] * len(foreign), *contents.left_out]
     if left_out:
-        _log_once(f"{contents.path}: {len(left_out)} left out: {_counts(left_out)}")
+        log_once(f"{contents.path}: {len(left_out)} left out: {_counts(left_out)}")
     chosen = _chosen(contents.path, images, series)
     return [each for image in chosen for each in image.described()]
 
@@ -167,8 +170,8 @@ def states_frames(contents: Contents) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _log_once(text: str) -> None:
-    """Log skipped files, once per process even if several stages open the scan."""
+def log_once(text: str) -> None:
+    """Log a warning about a scan, once per process even if several stages open it."""
     _LOG.warning(text)
 
 

@@ -32,8 +32,8 @@ from parafovea.formats.dicom.contents import (
 )
 from parafovea.formats.dicom.deflated import inflated
 from parafovea.formats.dicom.headers import SliceHeader
-from parafovea.formats.dicom.selection import read_headers
-from parafovea.formats.dicom.stacking import stack
+from parafovea.formats.dicom.selection import log_once, read_headers
+from parafovea.formats.dicom.stacking import doubts, stack
 from parafovea.formats.location import Location
 from parafovea.formats.metadata.source_metadata import SourceMetadata
 from parafovea.formats.source import (
@@ -94,6 +94,8 @@ def open_volume(location: Location, request: Request) -> Source:
     with readable(path):
         slices, volumes = slices_of(contents, metadata)
         found = stack(path, slices)
+    for doubt in doubts(found):
+        log_once(f"{path}: {doubt}")
     array = DicomVolume(contents, found.slices)
     stated = Stated(found.spacing, "millimeter")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,36 @@ def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
     # Slices are aligned along their normal, so that the axes of the volume are perpendicular.
     _check_in_line(path, ordered, directions)
     return Stack(tuple(ordered), (step, y, x), directions)
+
+
+def doubts(found: Stack) -> tuple[str, ...]:
+    """Return why slices may be missing that the positions of the others do not show.
+
+    Parameters
+    ----------
+    found : Stack
+        A stack of even spacing.
+    """
+    slices = found.slices
+    first, count = slices[0], len(slices)
+    said = []
+    alike = {(s.acquisition, s.acquired) for s in slices}
+    if len(alike) == 1 and first.frames == 1 and (first.acquired or 0) > count:
+        said.append(
+            f"{count} slices are there, but ImagesInAcquisition is {first.acquired}: some may be "
+            "missing at an end, or belong to other series"
+        )
+    apart, thickness = found.spacing[0], first.thickness
+    numbers = [s.number for s in slices]
+    steps = {b - a for a, b in pairwise(n for n in numbers if n is not None)}
+    if count > 2 and None not in numbers and len(steps) == 1 and apart and thickness:
+        (step,) = (abs(each) for each in steps)
+        if step > 1 and apart > (step - 0.5) * thickness:
+            said.append(
+                f"slices are {apart:.6g} mm apart, but {thickness:.6g} mm is stated, and their "
+                f"InstanceNumber goes up by {step}: the ones between may be missing"
+            )
+    return tuple(said)
 
 
 def _perpendicular(row: Floats, column: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import rasterio
@@ -14,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from parafovea.errors import SourceError
 from parafovea.formats.band_folder import band_files
+from parafovea.formats.codestreams import check_jp2_end
 from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.vrt import vrt_sources
 from parafovea.formats.unpacking import check_size
@@ -53,6 +54,9 @@ def open_dataset(path: str) -> Any:
     in_memory = path.startswith("/vsimem/")
     if driver == "VRT" and not in_memory:
         vrt_sources(place)
+    if not in_memory:
+        with place.open("rb") as file:
+            check_whole(path, file)
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(path, driver=driver)
@@ -88,6 +92,24 @@ def require_passed_gaps(dataset: Any, path: str) -> None:
         _check_source(path, source, lost=lost)
 
 
+def check_whole(path: str, file: BinaryIO) -> None:
+    """Raise `SourceError` if a JP2 file is cut short; others are not checked.
+
+    Parameters
+    ----------
+    path : str
+        Path of the file.
+    file : binary file
+        Its content.
+    """
+    if not path.lower().endswith(".jp2"):
+        return
+    try:
+        check_jp2_end(file)
+    except ValueError as error:
+        raise SourceError(f"{path}: {error}; copy or download it again") from error
+
+
 def _check_blocks(dataset: Any, path: str) -> None:
     """Close a dataset and raise `SourceError` if a block would unpack to more than the limit."""
     # GDAL decodes the bands of a block together if they are interleaved
@@ -108,6 +130,8 @@ def _check_source(path: str, source: Path, *, lost: bool) -> None:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         part = rasterio.open(source, driver=DRIVERS.get(source.suffix.lower(), "GTiff"))
     _check_blocks(part, str(source))
+    with source.open("rb") as file:
+        check_whole(str(source), file)
     with part:
         if not lost or all(MaskFlags.all_valid in flags for flags in part.mask_flag_enums):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import uuid
@@ -16,7 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
@@ -24,7 +25,8 @@ from rasterio.windows import Window
 from parafovea.errors import SourceError
 from parafovea.formats.bands import choose_bands, is_mask, is_named, overridden
 from parafovea.formats.geo.band_files import BandFiles
-from parafovea.formats.geo.dataset import open_dataset, require_passed_gaps
+from parafovea.formats.geo.block_checksums import block_ranges, check_blocks, share_blocks
+from parafovea.formats.geo.dataset import check_whole, open_dataset, require_passed_gaps
 from parafovea.formats.ground import coincide
 from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.metadata.tile_options import TileOptions
@@ -85,6 +87,7 @@ def opened(
             with contextlib.closing(open_dataset(path)) as dataset:
                 yield dataset
             return
+        check_whole(path, io.BytesIO(content[Path(path).name]))
         with contextlib.ExitStack() as stack:
             folder = uuid.uuid4().hex
             for name, some in content.items():
@@ -270,6 +273,7 @@ def read_window(
     *,
     nodata: Sequence[tuple[float, ...]],
     masks: Sequence[int] = (),
+    content: bytes | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return the numbers of a window and which of its pixels were measured.
 
@@ -286,6 +290,8 @@ def read_window(
         to it also count, and so do alpha bands, and blocks that a sparse file does not have.
     masks : sequence of int
         Indices, from 0, of bands that are 0 where nothing was measured; see `mask_bands`.
+    content : bytes, optional
+        The file, if the dataset is in GDAL's memory.
 
     Returns
     -------
@@ -293,7 +299,15 @@ def read_window(
         (band, y, x), in the file's data type.
     valid : ndarray or None
         (y, x) bool; None if all pixels were measured in all bands.
+
+    Raises
+    ------
+    SourceError
+        If the checksum of a block does not match.
     """
+    for part, chosen in _files(dataset, bands):
+        check_blocks(part, chosen, window, content=content)
+    check_blocks(dataset, [*_alpha_bands(dataset), *masks], window, content=content)
     stored: NDArray[Any] = dataset.read([band + 1 for band in bands], window=window)
     return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window, masks))
 
@@ -311,17 +325,20 @@ def _masks(
             yield dataset.read_masks(band + 1, window=window)
         if shared and not isinstance(dataset, BandFiles):
             break
-    for part, chosen in (
-        [(dataset.part(band), (0,)) for band in bands]
-        if isinstance(dataset, BandFiles)
-        else [(dataset, bands)]
-    ):
+    for part, chosen in _files(dataset, bands):
         if part.driver == "GTiff":
             yield from _present(part, chosen, window)
     # GDAL treats an alpha band as a mask only if it is the second or fourth
     for band in sorted({*_alpha_bands(dataset), *masks}):
         if band not in bands:
             yield dataset.read(band + 1, window=window)
+
+
+def _files(dataset: Any, bands: Sequence[int]) -> list[tuple[Any, Sequence[int]]]:
+    """Return the files of bands, each an open dataset with the indices of its bands."""
+    if isinstance(dataset, BandFiles):
+        return [(dataset.part(band), (0,)) for band in bands]
+    return [(dataset, bands)]
 
 
 def _present(
@@ -335,15 +352,13 @@ def _present(
     if window is not None:
         rows = window.row_off, window.row_off + window.height
         columns = window.col_off, window.col_off + window.width
-    shared = len(set(dataset.block_shapes)) == 1 and dataset.interleaving == Interleaving.pixel
-    for band in bands[:1] if shared else bands:
+    for band in bands[:1] if share_blocks(dataset) else bands:
         height, width = dataset.block_shapes[band]
-        down = np.arange(rows[0] // height, (rows[1] - 1) // height + 1)
-        across = np.arange(columns[0] // width, (columns[1] - 1) // width + 1)
+        down, across = block_ranges(dataset, band, window)
         there = np.array([[_has_block(dataset, band, x, y) for x in across] for y in down])
         if not there.all():
-            of_row = np.arange(*rows) // height - down[0]
-            of_column = np.arange(*columns) // width - across[0]
+            of_row = np.arange(*rows) // height - down.start
+            of_column = np.arange(*columns) // width - across.start
             yield there[np.ix_(of_row, of_column)]
 
 

@@ -127,7 +127,14 @@ class Content:
                 position = _position(dataset, height, width)
             meant = numbers(dataset, options).of(chosen)
             masks = mask_bands(dataset, options.bands)
-            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata, masks=masks)
+            stored, valid = read_window(
+                dataset,
+                chosen,
+                None,
+                nodata=meant.nodata,
+                masks=masks,
+                content=None if self._content is None else self._content[path.name],
+            )
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
             notes = doubts(dataset, options)
             units = tuple(dataset.units[band] for band in chosen)

@@ -79,6 +79,12 @@ def open_volume(location: Location, request: Request) -> Source:
         "axes of its group": of_group,
     }
     letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
+    if letters is None and "MATLAB_class" in attributes:
+        raise SourceError(
+            f"{path} was written by MATLAB, which stores dimensions in reverse, and does not say "
+            "which of them are z, y and x: name them, for example in Python with h5py: "
+            'dataset.dims[0].label = "z", and so on in the order of dataset.shape'
+        )
     axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
     stated = stated_by_attributes(dict(attributes), dimensions=len(shape), path=path, axes=axes)
     stored: StoredArray = Dataset(file, dataset, dtype, cut or shape)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parafovea.errors import SourceError
+from parafovea.formats.codestreams import check_codestream
 from parafovea.formats.location import Location
 from parafovea.formats.neighbours import inside
 from parafovea.formats.precomputed.compressed_labels import decode_labels
@@ -146,6 +147,7 @@ class PrecomputedChunks(Blocks):
         from PIL import Image
 
         expected = "JPEG" if self._encoding == "jpeg" else "PNG"
+        check_codestream(data, math.prod(shape[:3]), 1, samples=shape[3])
         with Image.open(io.BytesIO(data), formats=[expected]) as picture:
             width, height = picture.size
             if width * height != math.prod(shape[:3]):

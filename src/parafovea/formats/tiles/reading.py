@@ -200,7 +200,12 @@ class OpenedTile:
             path=file.path,
             sha256=digest,
             clipped=clipped,
-            notes=(*stored.notes, *doubts, *_unread(sidecar, options, position)),
+            notes=(
+                *stored.notes,
+                *doubts,
+                *sidecar.doubts,
+                *_unread(sidecar, options, position),
+            ),
         )
 
     def _read(self, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:

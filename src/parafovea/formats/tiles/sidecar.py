@@ -48,7 +48,7 @@ class Sidecar:
     Parameters
     ----------
     month : int
-        1 to 12.
+        1 to 12; that of the date if the file states no month.
     biome : int
         0 to 15.
     assumed : tuple of str
@@ -71,6 +71,16 @@ class Sidecar:
     metadata: Mapping[str, Any]
     date: str = ""
     bands: tuple[str, ...] | None = None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What contradicts itself, for the notes of the tile."""
+        dated = _month_of(self.date)
+        if dated in (None, self.month):
+            return ()
+        return (
+            f"the JSON file states month {self.month}, but the date {self.date}, which is not used",
+        )
 
 
 #: Keys that state the date of a tile, in order of precedence.
@@ -107,6 +117,13 @@ def _stated_date(values: Mapping[str, Any]) -> str:
         day = _DAY.match(text)
         return text if day is None else "-".join(day.groups())
     return ""
+
+
+def _month_of(date: str) -> int | None:
+    """Return the month of an ISO 8601 date, or None for another text."""
+    day = _DAY.match(date)
+    month = 0 if day is None else int(day[2])
+    return month if 1 <= month <= 12 else None
 
 
 def _bands(value: object) -> tuple[str, ...] | None:
@@ -236,14 +253,16 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
         said = _SidecarWords.model_validate(values)
     except ValidationError as error:
         raise TileError(f"{path}: {_position_problem(error)}") from error
-    stated = {"month": said.month, "biome": said.biome_code}
+    date = _date(values)
+    month = _month_of(date) if said.month is None else said.month
+    stated = {"month": month, "biome": said.biome_code}
     return Sidecar(
-        month=DEFAULT_MONTH if said.month is None else said.month,
+        month=DEFAULT_MONTH if month is None else month,
         biome=DEFAULT_BIOME if said.biome_code is None else said.biome_code,
         assumed=tuple(name for name, value in stated.items() if value is None),
         position=None if said.position is None else Position(**said.position.model_dump()),
         metadata={k: v for k, v in values.items() if k not in ("month", "biome_code")},
-        date=_date(values),
+        date=date,
         bands=_bands(values.get("bands")),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.band_folder import band_files, band_folders
-from parafovea.formats.location import files_named, gdal_hint, is_file_or_lost
+from parafovea.formats.location import files_named, gdal_hint, is_file_or_lost, is_folder
 from parafovea.formats.registry import IMAGE_SUFFIXES, TILE_SUFFIXES
 from parafovea.runtime.names import is_formula
 
@@ -85,7 +85,7 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         entries = [entry for entry in found if not _left_out(entry.name)]
     links = {entry.name for entry in entries if entry.is_symlink()}
     files = {entry.name for entry in entries if is_file_or_lost(entry)}
-    others = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    others = [f"{entry.name}/" if is_folder(entry) else entry.name for entry in entries]
     sidecars = {
         Path(name).stem: name
         for name in sorted(files, reverse=True)  # .json after .JSON: it wins
@@ -207,7 +207,12 @@ def printable(name: str) -> str:
 
 
 def _link_problem(folder: Path, name: str) -> str:
-    target = (folder / name).resolve()
+    try:
+        target = (folder / name).resolve(strict=True)
+    except FileNotFoundError:
+        target = (folder / name).resolve()
+    except (OSError, RuntimeError):  # a loop is the latter up to Python 3.12
+        return f"{folder / name} is a link that cannot be followed: put the file there instead"
     if target.is_relative_to(folder.resolve()):
         return ""
     return f"{folder / name} is a link to {target}, outside its folder: copy the file there instead"
