@@ -92,6 +92,14 @@ def test_a_zip_gives_what_its_folder_gives_and_writes_nothing(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_zarr_in_an_archive_is_refused_by_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zarr.zip", "w") as archive:
+        archive.writestr(".zarray", "{}")
+        archive.writestr("0.0.0", b"")
+    with pytest.raises(SourceError, match=r"a\.zarr\.zip is a Zarr in an archive.*unpack it"):
+        open_source(str(tmp_path / "a.zarr.zip"))
+
+
 def test_members_of_a_zip_are_never_written_whatever_their_names_are(tmp_path):
     write_series(tmp_path / "scan", VOLUME)
     (tmp_path / "in").mkdir()

@@ -80,6 +80,8 @@ _TAGS = tuple(
 _PIXELS = Tag("PixelData")
 #: Beginning of the names of all kinds of objects of the standard.
 _STANDARD = "1.2.840.10008."
+#: Endings of archives that are no scan.
+_ZIPPED_ZARR = (".zarr.zip", ".n5.zip")
 #: Most pieces in which a header is read, a few for each element: enough for ten thousand frames.
 MOST_PIECES = 2**22
 #: Transfer syntaxes with uncompressed pixels.
@@ -135,6 +137,11 @@ def _read_headers(contents: Contents, series: str | None) -> list[SliceHeader]:
             else:
                 images.setdefault(found.series, []).append(found)
     if not images:
+        if contents.path.lower().endswith(_ZIPPED_ZARR) or "zarr.json" in contents.sizes:
+            raise SourceError(
+                f"{contents.path} is a Zarr in an archive, which is not read: unpack it and give "
+                "the folder"
+            )
         held = f" (other DICOM objects: {_listed(others)})" if others else ""
         raise MissingSourceError(
             f"{contents.path} contains no DICOM slice{held}: give the folder or archive of a series"
