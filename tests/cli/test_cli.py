@@ -25,6 +25,15 @@ def test_check_shows_every_sample_of_a_good_project(parafovea):
     assert "2 samples OK" in done.output
 
 
+def test_check_says_that_results_cannot_go_below_a_file(parafovea, project_folder):
+    Path("taken").write_text("a file")
+    project_folder.config["results"] = "taken"
+    project_folder.write()
+    done = parafovea("check")
+    assert done.exit_code == 1
+    assert "taken is a file, but results have to go below it" in done.stderr
+
+
 def test_check_ends_with_status_1_and_one_message(parafovea, project_folder):
     project_folder.rows[0][1] = "cel"
     project_folder.write()

@@ -42,6 +42,7 @@ from parafovea.config.extras import require_packages
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
+from parafovea.runtime.runs import require_writable
 from parafovea.runtime.writers import writing
 
 app = typer.Typer(
@@ -106,6 +107,7 @@ def check(config: Configs = None) -> None:
     with readable_errors():
         project = project_of_configs(config)
         require_packages(project)
+        require_writable(Path(project.settings.results))
         failed = header_problems(project, followed(tuple(project.samples), "Reading headers"))
     for name, sample in project.samples.items():
         if name in failed:

@@ -53,6 +53,12 @@ def described(description: str | None) -> str:
     return bands.pop() if len(bands) == 1 else canonical(text)
 
 
+def may_be_mask(name: str | None) -> bool:
+    """Return whether a name that is not one of `MASK_NAMES` is probably that of a mask."""
+    words = re.split(r"[^A-Z]+", (name or "").upper())
+    return not is_mask(name) and not {"MASK", "VALID", "FILL"}.isdisjoint(words)
+
+
 def is_mask(name: str | None) -> bool:
     """Return whether a name or a description is that of a mask, 0 where nothing was measured."""
     return name is not None and canonical(name) in MASK_NAMES

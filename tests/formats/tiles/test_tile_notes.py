@@ -156,6 +156,12 @@ def test_a_band_of_one_number_is_said(tmp_path, caplog):
     assert "band 4 of those that are read has the same number in all pixels" in note
 
 
+def test_a_band_that_may_be_a_mask_is_said(tmp_path, caplog):
+    values = np.concatenate([field(), np.ones((1, 20, 24), np.float32)])
+    (note,) = notes(write_tif(tmp_path, values, descriptions=(*NAMES, "FILL_MASK")), caplog=caplog)
+    assert "'FILL_MASK' may say which pixels were measured, but is not read" in note
+
+
 def test_one_band_that_is_scaled_again_is_refused(tmp_path):
     values = field() * 10000
     values[3] /= 10000

@@ -23,7 +23,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
-from parafovea.formats.bands import choose_bands, is_mask, is_named, overridden
+from parafovea.formats.bands import choose_bands, is_mask, is_named, may_be_mask, overridden
 from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.block_checksums import block_ranges, check_blocks, share_blocks
 from parafovea.formats.geo.dataset import check_whole, open_dataset, require_passed_gaps
@@ -242,6 +242,12 @@ def doubts(dataset: Any, options: TileOptions) -> tuple[str, ...]:
     other = options.contradicted(dataset.tags().get("PROCESSING_BASELINE"))
     if other:
         found.append(other)
+    unread = [name for name in dataset.descriptions if may_be_mask(name)]
+    if unread and options.bands is None:
+        found.append(
+            f"the band {unread[0]!r} may say which pixels were measured, but is not read: if it is "
+            "0 where nothing was, name all bands with bands=, and this one dataMask"
+        )
     if _is_rescaled(dataset, options):
         found.append(
             f"scale {options.scale:g} and offset {options.offset:g} of the metadata column replace "
