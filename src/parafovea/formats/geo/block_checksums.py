@@ -6,12 +6,14 @@ all pixels, so that a block with a hole, as an interrupted download leaves it, i
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import imagecodecs
+import numpy as np
 from rasterio.enums import Compression, Interleaving
 from rasterio.windows import Window
 
@@ -21,38 +23,55 @@ from parafovea.errors import SourceError
 _PIECE = 2**20
 
 
-def check_blocks(
-    dataset: Any, bands: Sequence[int], window: Window | None, *, content: bytes | None = None
-) -> None:
-    """Raise `SourceError` if a deflated block of a window is damaged.
+class BlockChecksums:
+    """Compares the checksum of each block of an image once.
 
     Parameters
     ----------
-    dataset
-        Open rasterio dataset; others than deflated GeoTIFFs are not checked.
-    bands : sequence of int
-        Indices, from 0, of the bands that are read.
-    window : Window or None
-        None for the whole image.
     content : bytes, optional
-        The file, if the dataset is in GDAL's memory.
+        The file, if its dataset is in GDAL's memory.
     """
-    if dataset.driver != "GTiff" or dataset.compression != Compression.deflate:
-        return
-    with Path(dataset.name).open("rb") if content is None else io.BytesIO(content) as file:
-        for band, x, y in _blocks(dataset, bands, window):
-            place, size = (
-                dataset.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=band + 1)
-                for what in ("OFFSET", "SIZE")
-            )
-            if place is None or not int(size or 0):
-                continue  # never written
-            file.seek(int(place))
-            if not _is_whole(file.read(int(size))):
-                raise SourceError(
-                    f"{dataset.name} is damaged: the checksum of its block {x}, {y} does not "
-                    "match: copy or download it again"
+
+    def __init__(self, content: bytes | None = None) -> None:
+        self._content = content
+        self._compared: set[tuple[str, int, int, int]] = set()
+
+    def compare(self, dataset: Any, bands: Sequence[int], window: Window | None) -> None:
+        """Raise `SourceError` if a deflated block of a window is damaged.
+
+        Parameters
+        ----------
+        dataset
+            Open rasterio dataset; others than deflated GeoTIFFs are not checked.
+        bands : sequence of int
+            Indices, from 0, of the bands that are read.
+        window : Window or None
+            None for the whole image.
+        """
+        if dataset.driver != "GTiff" or dataset.compression != Compression.deflate:
+            return
+        every = ((dataset.name, *block) for block in _blocks(dataset, bands, window))
+        blocks = [block for block in every if block not in self._compared]
+        if not blocks:
+            return
+        with self._opened(dataset) as file:
+            for block in blocks:
+                _, band, x, y = block
+                place, size = (
+                    dataset.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=band + 1)
+                    for what in ("OFFSET", "SIZE")
                 )
+                if place is not None and int(size or 0):  # else it was never written
+                    file.seek(int(place))
+                    if not _is_whole(file.read(int(size)), _unpacked_bytes(dataset, band)):
+                        raise SourceError(
+                            f"{dataset.name} is damaged: the checksum of its block {x}, {y} does "
+                            "not match: copy or download it again"
+                        )
+                self._compared.add(block)
+
+    def _opened(self, dataset: Any) -> BinaryIO:
+        return Path(dataset.name).open("rb") if self._content is None else BytesIO(self._content)
 
 
 def block_ranges(dataset: Any, band: int, window: Window | None) -> tuple[range, range]:
@@ -80,8 +99,22 @@ def _blocks(
         yield from ((band, x, y) for y in down for x in across)
 
 
-def _is_whole(data: bytes) -> bool:
+def _unpacked_bytes(dataset: Any, band: int) -> int:
+    rows, columns = dataset.block_shapes[band]
+    together = dataset.count if share_blocks(dataset) else 1
+    return int(rows * columns * np.dtype(dataset.dtypes[band]).itemsize * together)
+
+
+def _is_whole(data: bytes, size: int) -> bool:
     """Return whether a zlib stream comes to its end, with the right checksum."""
+    try:
+        imagecodecs.deflate_decode(data, out=size)
+    except imagecodecs.DeflateError:
+        return _ends(data)  # it may be larger than its block
+    return True
+
+
+def _ends(data: bytes) -> bool:
     stream = zlib.decompressobj()
     try:
         while data and not stream.eof:

@@ -25,7 +25,7 @@ from rasterio.windows import Window
 from parafovea.errors import SourceError
 from parafovea.formats.bands import choose_bands, is_mask, is_named, may_be_mask, overridden
 from parafovea.formats.geo.band_files import BandFiles
-from parafovea.formats.geo.block_checksums import block_ranges, check_blocks, share_blocks
+from parafovea.formats.geo.block_checksums import BlockChecksums, block_ranges, share_blocks
 from parafovea.formats.geo.dataset import check_whole, open_dataset, require_passed_gaps
 from parafovea.formats.ground import coincide
 from parafovea.formats.library_logs import no_complaints
@@ -279,7 +279,7 @@ def read_window(
     *,
     nodata: Sequence[tuple[float, ...]],
     masks: Sequence[int] = (),
-    content: bytes | None = None,
+    checksums: BlockChecksums | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return the numbers of a window and which of its pixels were measured.
 
@@ -296,8 +296,8 @@ def read_window(
         to it also count, and so do alpha bands, and blocks that a sparse file does not have.
     masks : sequence of int
         Indices, from 0, of bands that are 0 where nothing was measured; see `mask_bands`.
-    content : bytes, optional
-        The file, if the dataset is in GDAL's memory.
+    checksums : BlockChecksums, optional
+        Those that were compared before, which are not compared again.
 
     Returns
     -------
@@ -311,9 +311,10 @@ def read_window(
     SourceError
         If the checksum of a block does not match.
     """
+    checksums = BlockChecksums() if checksums is None else checksums
     for part, chosen in _files(dataset, bands):
-        check_blocks(part, chosen, window, content=content)
-    check_blocks(dataset, [*_alpha_bands(dataset), *masks], window, content=content)
+        checksums.compare(part, chosen, window)
+    checksums.compare(dataset, [*_alpha_bands(dataset), *masks], window)
     stored: NDArray[Any] = dataset.read([band + 1 for band in bands], window=window)
     return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window, masks))
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from parafovea.errors import TileError
 from parafovea.formats.bands import names_all
+from parafovea.formats.geo.block_checksums import BlockChecksums
 from parafovea.formats.geo.companions import companions, files
 from parafovea.formats.geo.geotiff import (
     band_indices,
@@ -133,7 +134,7 @@ class Content:
                 None,
                 nodata=meant.nodata,
                 masks=masks,
-                content=None if self._content is None else self._content[path.name],
+                checksums=BlockChecksums(self._content[path.name] if self._content else None),
             )
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
             notes = doubts(dataset, options)

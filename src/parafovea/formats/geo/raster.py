@@ -15,6 +15,7 @@ from rasterio.windows import Window
 
 from parafovea.errors import GridError, MissingSourceError, SourceError
 from parafovea.formats.bands import OPTICAL, names_all
+from parafovea.formats.geo.block_checksums import BlockChecksums
 from parafovea.formats.geo.dataset import open_dataset
 from parafovea.formats.geo.geotiff import (
     band_indices,
@@ -202,6 +203,7 @@ class _Handle:
         self._path = path
         self._cache = cache
         self._dataset: Any = None
+        self._checksums = BlockChecksums()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -218,7 +220,14 @@ class _Handle:
         with self._lock, library(self._path, cache=self._cache):
             if self._dataset is None:
                 self._dataset = open_dataset(self._path)
-            return read_window(self._dataset, bands, window, nodata=nodata, masks=masks)
+            return read_window(
+                self._dataset,
+                bands,
+                window,
+                nodata=nodata,
+                masks=masks,
+                checksums=self._checksums,
+            )
 
     def close(self) -> None:
         with self._lock:
