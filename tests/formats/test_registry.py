@@ -69,6 +69,7 @@ BEHIND = {
     "geo": {"geotiff_tiles", "mosaic"},
     "geo.companions": {"geotiff_tiles", "mosaic"},
     "geo.band_files": {"geotiff_tiles", "mosaic"},
+    "geo.block_checksums": {"geotiff_tiles", "mosaic"},
     "geo.dataset": {"geotiff_tiles", "mosaic"},
     "geo.geotiff": {"geotiff_tiles", "mosaic"},
     "geo.vrt": {"geotiff_tiles", "mosaic"},

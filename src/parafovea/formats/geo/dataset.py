@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -55,8 +56,7 @@ def open_dataset(path: str) -> Any:
     if driver == "VRT" and not in_memory:
         vrt_sources(place)
     if not in_memory:
-        with place.open("rb") as file:
-            check_whole(path, file)
+        check_whole(path)
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(path, driver=driver)
@@ -92,20 +92,21 @@ def require_passed_gaps(dataset: Any, path: str) -> None:
         _check_source(path, source, lost=lost)
 
 
-def check_whole(path: str, file: BinaryIO) -> None:
+def check_whole(path: str, content: bytes | None = None) -> None:
     """Raise `SourceError` if a JP2 file is cut short; others are not checked.
 
     Parameters
     ----------
     path : str
         Path of the file.
-    file : binary file
-        Its content.
+    content : bytes, optional
+        Its content, if that is in memory.
     """
     if not path.lower().endswith(".jp2"):
         return
     try:
-        check_jp2_end(file)
+        with Path(path).open("rb") if content is None else BytesIO(content) as file:
+            check_jp2_end(file)
     except ValueError as error:
         raise SourceError(f"{path}: {error}; copy or download it again") from error
 
@@ -130,8 +131,7 @@ def _check_source(path: str, source: Path, *, lost: bool) -> None:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         part = rasterio.open(source, driver=DRIVERS.get(source.suffix.lower(), "GTiff"))
     _check_blocks(part, str(source))
-    with source.open("rb") as file:
-        check_whole(str(source), file)
+    check_whole(str(source))
     with part:
         if not lost or all(MaskFlags.all_valid in flags for flags in part.mask_flag_enums):
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import uuid
@@ -87,7 +86,7 @@ def opened(
             with contextlib.closing(open_dataset(path)) as dataset:
                 yield dataset
             return
-        check_whole(path, io.BytesIO(content[Path(path).name]))
+        check_whole(path, content[Path(path).name])
         with contextlib.ExitStack() as stack:
             folder = uuid.uuid4().hex
             for name, some in content.items():
