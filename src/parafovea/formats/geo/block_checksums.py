@@ -1,7 +1,7 @@
 """Checksums of the compressed strips and tiles of a GeoTIFF, which GDAL does not compare.
 
-A deflated block ends with the Adler-32 checksum of its content (RFC 1950). GDAL reads a block with a
-hole, as an interrupted download leaves it, as other pixels.
+A deflated block ends with the Adler-32 checksum of its content (RFC 1950). GDAL reads a block with
+a hole, as an interrupted download leaves it, as other pixels.
 """
 
 from __future__ import annotations
